@@ -19,7 +19,7 @@ use crate::ui;
 
 /// So long systemd may take to say when timers elapse: without that a finding is still one. A bus that hangs is given up before,
 /// and systemd asked without it.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
@@ -159,7 +159,7 @@ mod tests {
     /// Only `tracer node` can be told how long to wait.
     #[tokio::test]
     async fn that_all_hangs_is_said_without_an_option_that_there_is_not() {
-        let why = why_not_told("all-hung", "FIRST").await;
+        let why = why_not_told("all-hung", "FIRST;FIRST;FIRST").await;
         assert!(why.contains("did not answer within"), "{why}");
         assert!(!why.contains("--wait"), "{why}");
     }

@@ -137,7 +137,9 @@ impl<'a> KernelMemory<'a> {
 /// then, and the verifier names the helper alone (`bpf_base_func_proto`).
 fn refused(why: &str, lockdown: &str) -> String {
     if lockdown.contains("[confidentiality]") {
-        format!("{why}; {LOCKDOWN} has confidentiality, with which no BPF program reads the kernel's memory")
+        format!(
+            "{why}; {LOCKDOWN} has confidentiality, with which BPF programs get no helper that reads the kernel's memory"
+        )
     } else {
         why.to_owned()
     }
@@ -180,7 +182,7 @@ mod tests {
         assert_eq!(why("none [integrity] confidentiality\n"), "unknown func");
         assert_eq!(
             why("none integrity [confidentiality]\n"),
-            "unknown func; /sys/kernel/security/lockdown has confidentiality, with which no BPF program reads the kernel's memory"
+            "unknown func; /sys/kernel/security/lockdown has confidentiality, with which BPF programs get no helper that reads the kernel's memory"
         );
     }
 

@@ -251,8 +251,12 @@ impl Tables for Xtables {
             return None;
         }
         let list = self.walk(|walk| walk.list(firewall, names))?;
+        if self.entries.known(firewall).is_some() {
+            return Some(list);
+        }
+        // That may pass, and is tried again.
+        let btf = Btf::of_kernel().ok()?;
         self.entries.get(firewall, || {
-            let btf = Btf::of_kernel().map_err(|error| error.to_string())?;
             let module = |name: &str| btf.of_module(name).map_err(|error| error.to_string());
             Entry::of(&btf, firewall, &module)
         })?;

@@ -273,7 +273,8 @@ pub(in crate::diagnosis) const LINK_ADDRESS: Rule = rule(
             "ip link set dev DEVICE address ADDRESS  # the one that the network expects. Risk: low, where it is the one that was \
              there before.",
             "ip neigh del ADDRESS dev DEVICE  # where an entry that was set by hand names another: ip netns exec, or nsenter \
-             --net=/proc/PID/ns/net, runs it where it is sent from. Risk: low, the kernel asks for it anew.",
+             --net=/proc/PID/ns/net, runs it where it is sent from. Risk: low where neighbours answer, whom the kernel asks then; what a network plugin has set is \
+             to be set anew by that.",
         ],
     },
     |view| lost(view, Kind::LinkAddress),

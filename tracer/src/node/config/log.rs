@@ -18,13 +18,15 @@ const TURN: usize = 64;
 /// Facility of the kernel itself: others come from processes.
 const LOG_KERN: u32 = 0;
 
+/// What the line has that says who is killed (`__oom_kill_process`).
+const KILLED: &str = "ut of memory: Killed process ";
 /// How the line ends that says that all processes of a cgroup are killed with one of them (`mem_cgroup_print_oom_group`).
 const OF_GROUP: &str = " are going to be killed due to memory.oom.group set";
 
 /// What a line must have in it, all of these, and what kind of thing it tells of.
 const LINES: [(&[&str], NoticeKind); 31] = [
     // mm/oom_kill.c
-    (&["ut of memory: Killed process "], NoticeKind::OutOfMemory),
+    (&[KILLED], NoticeKind::OutOfMemory),
     (&["oom_reaper: reaped process "], NoticeKind::OutOfMemory),
     (&["Tasks in ", OF_GROUP], NoticeKind::OutOfMemory),
     // kernel/module, and what modprobe and systemd say
@@ -84,9 +86,20 @@ pub(super) struct Log {
 struct Doomed {
     /// It says whom it has chosen in a line of its own, before it does.
     chosen: Option<Chosen>,
-    /// The path of the memory cgroup of which all are to follow (`memory.oom.group`). It says so behind the first one.
-    group: Option<String>,
+    /// The memory cgroup of which all are to follow (`memory.oom.group`). It says so behind the first one.
+    group: Option<Group>,
 }
+
+/// A memory cgroup of which all are killed, one right after the other.
+#[derive(Debug, PartialEq, Eq)]
+struct Group {
+    path: String,
+    /// When the kernel spoke of it last, or of one that was killed then, in us.
+    last: u64,
+}
+
+/// Lines of one such death come closer together than this, in us: the kernel writes each to a serial console before the next.
+const TOGETHER: u64 = 100_000;
 
 #[derive(Debug, PartialEq, Eq)]
 struct Chosen {
@@ -125,13 +138,9 @@ impl Log {
                     self.doomed.hear(&record);
                     notices.extend(notice(&record, &self.doomed));
                 }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 // Lines were overwritten before they were read; or one is longer than any.
-                Err(error)
-                    if matches!(
-                        error.raw_os_error(),
-                        Some(libc::EPIPE | libc::EINVAL | libc::EINTR)
-                    ) =>
-                {
+                Err(error) if matches!(error.raw_os_error(), Some(libc::EPIPE | libc::EINVAL)) => {
                     // It may have chosen another one there.
                     self.doomed = Doomed::default();
                 }
@@ -154,6 +163,12 @@ fn parts(record: &str) -> Option<(u32, &str)> {
     let (head, rest) = record.split_once(';')?;
     let priority = head.split(',').next()?.parse().ok()?;
     Some((priority, rest.lines().next()?))
+}
+
+/// When that was said, in us.
+fn time(record: &str) -> Option<u64> {
+    let (head, _) = record.split_once(';')?;
+    head.split(',').nth(2)?.parse().ok()
 }
 
 fn notice(record: &str, doomed: &Doomed) -> Option<Notice> {
@@ -186,18 +201,42 @@ impl Doomed {
                 chosen: Some(chosen),
                 group: None,
             };
-        } else if let Some(group) = group(record) {
+        } else if let Some(group) = Group::of(record) {
             self.group = Some(group);
+        } else if let Some((_, line)) = parts(record)
+            && line.contains(KILLED)
+        {
+            // Who is killed later has another cause. The kernel does not say whom it has chosen each time where it kills many.
+            let at = time(record);
+            self.group = self.group.take().and_then(|group| group.with(at?));
         }
     }
 }
 
-/// `Tasks in /a/b are going to be killed due to memory.oom.group set`
-fn group(record: &str) -> Option<String> {
-    let cgroup = of_kernel(record)?
-        .strip_prefix("Tasks in ")?
-        .strip_suffix(OF_GROUP)?;
-    Some(unescaped(cgroup))
+impl Group {
+    /// `Tasks in /a/b are going to be killed due to memory.oom.group set`
+    fn of(record: &str) -> Option<Self> {
+        let cgroup = of_kernel(record)?
+            .strip_prefix("Tasks in ")?
+            .strip_suffix(OF_GROUP)?;
+        Some(Self {
+            path: unescaped(cgroup),
+            last: time(record)?,
+        })
+    }
+
+    /// The same, where somebody who was killed then may be of it.
+    fn with(self, at: u64) -> Option<Self> {
+        (at.saturating_sub(self.last) <= TOGETHER).then_some(Self { last: at, ..self })
+    }
+
+    /// `a.service` where that is all of it, else `cgroup /system.slice/a.service/b`
+    fn name(&self) -> String {
+        match cgroup::unit(&self.path).filter(|unit| self.path.ends_with(&format!("/{unit}"))) {
+            Some(unit) => unit.to_owned(),
+            None => format!("cgroup {}", self.path),
+        }
+    }
 }
 
 /// What the kernel itself says in a record.
@@ -255,10 +294,7 @@ impl<'l> Victim<'l> {
         }
         match (chosen, &doomed.group) {
             (Some(Chosen { cgroup, .. }), _) if cgroup != "/" => format!("; it was of cgroup {cgroup}"),
-            (None, Some(group)) => match cgroup::unit(group) {
-                Some(unit) => format!("; all of {unit} was to be killed"),
-                None => format!("; all of cgroup {group} was to be killed"),
-            },
+            (None, Some(group)) => format!("; just before, all of {} was to be killed", group.name()),
             _ => String::new(),
         }
     }
@@ -344,7 +380,8 @@ mod tests {
     /// What is told of the death of a process, behind what the kernel says.
     fn of_victim(pid: u32, doomed: &Doomed) -> String {
         let line = format!("Memory cgroup out of memory: Killed process {pid} (a,pid=b) total-vm:1kB");
-        let text = notice(&format!("3,2,1,-;{line}"), doomed).unwrap().text;
+        let record = format!("3,2,1,-;{line}");
+        let text = notice(&record, doomed).unwrap().text;
         text.strip_prefix(&line).unwrap().to_owned()
     }
 
@@ -383,14 +420,31 @@ mod tests {
         let of_service = group("/system.slice/a.service");
         let all = doomed(&[&chosen, &of_service]);
         assert_eq!(of_victim(4_000_000, &all), "; it was of a.service");
-        assert_eq!(of_victim(4_000_001, &all), "; all of a.service was to be killed");
+        assert_eq!(
+            of_victim(4_000_001, &all),
+            "; just before, all of a.service was to be killed"
+        );
         let of_pod = doomed(&[&chosen, &group("/kubepods/pod1")]);
         assert_eq!(
             of_victim(4_000_001, &of_pod),
-            "; all of cgroup /kubepods/pod1 was to be killed"
+            "; just before, all of cgroup /kubepods/pod1 was to be killed"
+        );
+        let of_part = doomed(&[&chosen, &group("/system.slice/docker-1.scope/kubepods/pod1/2")]);
+        assert_eq!(
+            of_victim(4_000_001, &of_part),
+            "; just before, all of cgroup /system.slice/docker-1.scope/kubepods/pod1/2 was to be killed"
         );
         let next = doomed(&[&chosen, &of_service, &chosen]);
         assert_eq!(of_victim(4_000_001, &next), "", "the next one dies alone");
+        let killed = |at: u64| format!("3,4,{at},-;Memory cgroup out of memory: Killed process 4000001 (a)");
+        let soon = doomed(&[&chosen, &of_service, &killed(90_000), &killed(150_000)]);
+        assert_ne!(of_victim(4_000_002, &soon), "", "one after the other");
+        let later = doomed(&[&chosen, &of_service, &killed(200_000)]);
+        assert_eq!(
+            of_victim(4_000_002, &later),
+            "",
+            "another one, of whom nothing was said"
+        );
         let told = notice(&of_service, &all).unwrap();
         assert_eq!(told.kind, NoticeKind::OutOfMemory);
         assert!(of_service.ends_with(&told.text));

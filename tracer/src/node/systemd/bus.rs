@@ -137,7 +137,9 @@ pub(super) struct Bus {
 impl Bus {
     /// Connects, and listens to signals.
     pub(super) async fn connect(address: &Address) -> Result<(Self, Receiver<Heard>), Failure> {
-        in_time(BRIEF, "reaching systemd", Self::reach(address)).await
+        // Without a bus between it is systemd that answers, which takes longer.
+        let patience = if address.is_private() { PATIENCE } else { BRIEF };
+        in_time(patience, "reaching systemd", Self::reach(address)).await
     }
 
     async fn reach(address: &Address) -> Result<(Self, Receiver<Heard>), Failure> {
@@ -360,11 +362,17 @@ impl Bus {
                  arg0='{SYSTEMD}.{interface}'"
             )
         }));
+        // All at once: a bus that is slow is waited for once.
+        let mut calls = JoinSet::new();
         for rule in rules {
-            let call = self
-                .connection
-                .call_method(Some(BUS), BUS_OBJECT, Some(BUS), "AddMatch", &rule);
-            answer("AddMatch", call).await?;
+            let connection = self.connection.clone();
+            calls.spawn(async move {
+                let call = connection.call_method(Some(BUS), BUS_OBJECT, Some(BUS), "AddMatch", &rule);
+                answer("AddMatch", call).await
+            });
+        }
+        for done in calls.join_all().await {
+            done?;
         }
         Ok(())
     }
