@@ -5,7 +5,7 @@ mod auxiliary;
 use std::fmt;
 
 use super::units::{Queued, Since};
-use crate::event::{Ending, FailureMode, KillMode, Limits, NodeAction, Signal, UnitState};
+use crate::event::{Ending, FailureMode, JobState, KillMode, Limits, NodeAction, Signal, UnitState};
 
 /// No limit (`USEC_INFINITY`, systemd src/basic/time-util.h).
 const INFINITE: u64 = u64::MAX;
@@ -363,6 +363,13 @@ enum Operation {
     Kill,
 }
 
+/// What a job that is to restart a unit has stopped is being started: systemd takes the job for one that starts it then, and tells
+/// nobody (src/core/job.c, `job_finish_and_invalidate`).
+fn has_stopped(job: &Queued, state: &UnitState) -> bool {
+    let starts = ["condition", "start-pre", "start", "start-post"];
+    job.state == JobState::Running && starts.contains(&state.sub.as_str())
+}
+
 impl<'u> Stopping<'u> {
     /// `None` for a unit of a kind whose processes are not looked at, and for one of which only the state was read.
     fn of(name: &str, state: &'u UnitState, job: Option<&Queued>) -> Option<Self> {
@@ -376,7 +383,7 @@ impl<'u> Stopping<'u> {
         Some(Self {
             ending: &state.limits.ending,
             kind,
-            restarts: job.is_some_and(|job| job.action == "restart"),
+            restarts: job.is_some_and(|job| job.action == "restart" && !has_stopped(job, state)),
         })
     }
 

@@ -323,6 +323,13 @@ fn signals_are_those_of_the_unit() {
         let text = format!("{signal} to all its processes");
         assert_eq!(due(&units, NAME).action.to_string(), text);
     }
+    // It has been stopped, and is started.
+    let mut units = units(NAME, "start", own());
+    units.job(5, &job("restart", JobState::Running, Seen::Found));
+    assert_eq!(
+        due(&units, NAME).action.to_string(),
+        "SIGINT to all its processes"
+    );
 }
 
 #[test]
