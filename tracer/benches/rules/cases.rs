@@ -3,8 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use tracer::event::{
-    Body, CapabilityState, Counter, CounterKey, EntryKey, Fate, FlowCount, FlowKey, Neighbour, Origin,
-    Protocol, Queue, Seen, Setting, SocketState, Source, Thing, Unresolved, Version,
+    Body, CapabilityState, EntryKey, Fate, FlowCount, FlowKey, Neighbour, Origin, Protocol, Queue, Seen,
+    Setting, SocketState, Thing, Unresolved, Version,
 };
 
 use crate::story::*;
@@ -267,15 +267,7 @@ pub(crate) const CASES: [Case; 25] = [
         },
         does: |story, _, key| reaches(story, key),
         goes_on: |story, round| {
-            story.say(Body::Counter(Counter {
-                key: CounterKey {
-                    netns: NETNS,
-                    source: Source::Netstat,
-                    device: 0,
-                    name: "TcpExtListenOverflows".to_owned(),
-                },
-                grown: 1 + u64::from(round),
-            }));
+            story.say(netstat("TcpExtListenOverflows", 1 + u64::from(round)));
             story.say(Body::Queue(Box::new(Queue {
                 flow: bound(Protocol::Tcp, 8080),
                 state: SocketState::Listen,

@@ -24,8 +24,8 @@ pub(super) const QUEUE_FULL: Rule = Rule {
     title: "The accept queue of a server is full",
     place: Some(Where::Process),
     about: About {
-        signature: "TcpExtListenOverflows grows in three readings, a second apart, and the kernel's list of sockets has a listener with more connections \
-                    waiting than it has room for. No drop tells of it: the SYNs are called consumed. The counter has all \
+        signature: "TcpExtListenOverflows grows in three readings, a second apart, and the kernel's list of sockets has a \
+                    listener with more connections waiting than it has room for. No drop tells of it: the SYNs are called consumed. The counter has all \
                     listeners of a network namespace, and each SYN anew that a client sends again. A weak sign where the process is stopped or frozen and neither a service's \
                     nor a pod's: that may be meant.",
         meaning: "The process does not accept connections as fast as they come, or not at all. The kernel discards further SYNs, \

@@ -1,6 +1,6 @@
 //! Losses without an event: what counters of the kernel and its list of sockets tell.
 
-use tracer::event::{Body, Counter, CounterKey, Fate, Protocol, Queue, Socket, SocketState, Source};
+use tracer::event::{Body, Fate, Protocol, Queue, Socket, SocketState, Source};
 use tracer::node::counters::is_told;
 use tracer::report::{Class, CounterKind, Report};
 
@@ -8,22 +8,6 @@ use crate::story::*;
 
 const OVERFLOWS: &str = "TcpExtListenOverflows";
 const DROPS: &str = "TcpExtListenDrops";
-
-fn counter(source: Source, device: u32, name: &str, grown: u64) -> Body {
-    Body::Counter(Counter {
-        key: CounterKey {
-            netns: NETNS,
-            source,
-            device,
-            name: name.to_owned(),
-        },
-        grown,
-    })
-}
-
-fn netstat(name: &str, grown: u64) -> Body {
-    counter(Source::Netstat, 0, name, grown)
-}
 
 /// Segments that a listener was handed to open a connection.
 fn opening(iif: u32) -> tracer::event::EntryKey {

@@ -1,8 +1,7 @@
 //! Processes that do not read, and listeners that take no connection.
 
 use tracer::event::{
-    Body, Counter, CounterKey, EntryKey, Fate, FlowKey, Held, Origin, Owner, Protocol, Queue, Socket,
-    SocketState, Source,
+    Body, EntryKey, Fate, FlowKey, Held, Origin, Owner, Protocol, Queue, Socket, SocketState,
 };
 use tracer::report::{Confidence, Where};
 
@@ -365,15 +364,7 @@ fn turned_away(rounds: u64, waiting: u32, late: u64) -> Story {
             owner: Some(owner("db")),
             held: None,
         })));
-        story.say(Body::Counter(Counter {
-            key: CounterKey {
-                netns: NETNS,
-                source: Source::Netstat,
-                device: 0,
-                name: "TcpExtListenOverflows".to_owned(),
-            },
-            grown,
-        }));
+        story.say(netstat("TcpExtListenOverflows", grown));
         if let Some(told) = story.events.last_mut().filter(|_| grown == 1) {
             told.at += late;
         }

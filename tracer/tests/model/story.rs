@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use tracer::diagnosis::Diagnosis;
 use tracer::event::{
-    Body, Capability, CapabilityState, Device, Entry, EntryKey, Event, Example, Fate, FlowCount, FlowKey,
-    Location, Namespace, Origin, Owner, Protocol, Socket, SocketState, Start,
+    Body, Capability, CapabilityState, Counter, CounterKey, Device, Entry, EntryKey, Event, Example, Fate,
+    FlowCount, FlowKey, Location, Namespace, Origin, Owner, Protocol, Socket, SocketState, Source, Start,
 };
 use tracer::filter::Filter;
 use tracer::model::Model;
@@ -113,6 +113,24 @@ pub(crate) fn foreign() -> EntryKey {
         socket_found: true,
         ..drop("NOT_SPECIFIED", "ip_forward", Protocol::Tcp)
     }
+}
+
+/// A counter of the kernel has grown by so much since the start.
+pub(crate) fn counter(source: Source, device: u32, name: &str, grown: u64) -> Body {
+    Body::Counter(Counter {
+        key: CounterKey {
+            netns: NETNS,
+            source,
+            device,
+            name: name.to_owned(),
+        },
+        grown,
+    })
+}
+
+/// The same, of /proc/net/netstat.
+pub(crate) fn netstat(name: &str, grown: u64) -> Body {
+    counter(Source::Netstat, 0, name, grown)
 }
 
 #[derive(Clone)]

@@ -92,8 +92,8 @@ pub(in crate::diagnosis) const TABLE_FULL: Rule = rule(
         "Connection tracking has no room, or hardly any, for new connections",
     ),
     About {
-        signature: "The table is full, connection tracking counts drops for 2 s, and meanwhile packets that arrive or that this node \
-                    sends are dropped for NETFILTER_DROP at nf_hook_slow(); or a socket waits for what is dropped there. A weak sign \
+        signature: "The table is full, connection tracking counts drops in three readings, a second apart, and meanwhile packets \
+                    that arrive or that this node sends are dropped for NETFILTER_DROP at nf_hook_slow(); or a socket waits for what is dropped there. A weak sign \
                     where the table has 95 % of the entries that it has room for, and nothing is seen to fail.",
         meaning: "The table holds as many connections as it may (nf_conntrack_max). Connections that stand go on; new ones, \
                   those that come and those that this node opens, and each datagram from another port, are dropped.",
@@ -273,8 +273,8 @@ pub(in crate::diagnosis) const LINK_ADDRESS: Rule = rule(
             "ip link set dev DEVICE address ADDRESS  # the one that the network expects. Risk: low, where it is the one that was \
              there before.",
             "ip neigh del ADDRESS dev DEVICE  # where an entry that was set by hand names another: ip netns exec, or nsenter \
-             --net=/proc/PID/ns/net, runs it where it is sent from. Risk: low where neighbours answer, whom the kernel asks then; what a network plugin has set is \
-             to be set anew by that.",
+             --net=/proc/PID/ns/net, runs it where it is sent from. Risk: low where neighbours answer, whom the kernel \
+             asks then; what a network plugin has set is to be set anew by that.",
         ],
     },
     |view| lost(view, Kind::LinkAddress),

@@ -394,7 +394,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_one_program_the_same_is_told_as_of_all() {
+    fn a_program_is_told_by_its_name_and_tag_and_by_whom_it_was_loaded() {
         let mut info = vec![0; 80];
         info[8..16].copy_from_slice(&[0, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77]);
         info[48..52].copy_from_slice(&1000_u32.to_ne_bytes());
