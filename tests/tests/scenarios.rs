@@ -225,6 +225,7 @@ fn local_rule_lost(lab: &mut Lab, report: &Value) {
 
 /// Clients that are refused do not wait: they are the verdict's, one for each, and starve from nothing.
 fn no_socket(report: &Value) {
+    assert_eq!(array(&report["starved"]), &[] as &[Value], "{report:#}");
     assert_eq!(report["starved_total"], 0, "{report:#}");
     let flows = array(&report["verdicts"][0]["flows"]);
     assert_eq!(report["verdicts"][0]["flows_total"], flows.len(), "{report:#}");

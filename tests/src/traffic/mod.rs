@@ -102,6 +102,8 @@ pub enum Role {
     Shuffled,
     /// Asks each of its addresses for a long answer, shuts its own side of the connection, and reads the answer by and by.
     HalfClosed,
+    /// Keeps connections to each of its addresses that the server has closed, and asks by them 2 s later, in vain.
+    Stale,
     /// Listens at its addresses over UDP and TCP with the smallest buffers, and reads nothing.
     Deaf,
     /// Listens at its addresses over UDP with the smallest buffer, and reads a datagram every 100 ms.
@@ -122,7 +124,7 @@ pub enum Role {
 }
 
 impl Role {
-    const ALL: [Self; 30] = [
+    const ALL: [Self; 31] = [
         Self::Server,
         Self::Client,
         Self::Bulk,
@@ -146,6 +148,7 @@ impl Role {
         Self::Knock,
         Self::Shuffled,
         Self::HalfClosed,
+        Self::Stale,
         Self::Deaf,
         Self::Slow,
         Self::Filtered,
@@ -181,6 +184,7 @@ impl Role {
             Self::Knock => "knock",
             Self::Shuffled => "shuffled",
             Self::HalfClosed => "half-closed",
+            Self::Stale => "stale",
             Self::Deaf => "deaf",
             Self::Slow => "slow",
             Self::Filtered => "filtered",
@@ -211,6 +215,7 @@ impl Role {
             Self::Knock => c"lab-knock",
             Self::Shuffled => c"lab-shuffled",
             Self::HalfClosed => c"lab-half-closed",
+            Self::Stale => c"lab-stale",
             Self::Deaf => c"lab-deaf",
             Self::Slow => c"lab-slow",
             Self::Filtered => c"lab-filtered",
@@ -259,6 +264,7 @@ impl Role {
                 Self::Knock => one_way::knock(parse(address)?, &score),
                 Self::Shuffled => shuffled::start(parse(address)?, &score)?,
                 Self::HalfClosed => one_way::listen_only(parse(address)?, &score),
+                Self::Stale => one_way::ask_late(parse(address)?, &score),
                 Self::Deaf => odd::deaf(parse(address)?, &score)?,
                 Self::Slow => odd::slow(parse(address)?, &score)?,
                 Self::Filtered => odd::filtered(parse(address)?)?,

@@ -114,6 +114,34 @@ fn listen_once(address: SocketAddr, score: &Score) -> io::Result<()> {
     Ok(())
 }
 
+/// Connections of those that ask late, at a time; and how long each is kept when the server has closed it.
+const STALE: u32 = 8;
+const KEPT: Duration = Duration::from_secs(2);
+
+/// Starts to keep connections to an address that the server there has closed, and to ask by each of them then, in vain.
+pub(super) fn ask_late(address: SocketAddr, score: &Arc<Score>) {
+    for number in 0..STALE {
+        let score = Arc::clone(score);
+        thread::spawn(move || {
+            thread::sleep(KEPT * number / STALE);
+            loop {
+                score.connections.count(ask_late_once(address).is_ok());
+                thread::sleep(BETWEEN_CONNECTIONS);
+            }
+        });
+    }
+}
+
+fn ask_late_once(address: SocketAddr) -> io::Result<()> {
+    let mut stream = TcpStream::connect_timeout(&address, TCP_TIMEOUT)?;
+    stream.set_read_timeout(Some(TCP_TIMEOUT))?;
+    // No request begins like that: the server closes the connection.
+    stream.write_all(b"\r\n")?;
+    stream.read_to_end(&mut Vec::new())?;
+    thread::sleep(KEPT);
+    stream.write_all(b"GET /1 HTTP/1.1\r\n\r\n")
+}
+
 /// Starts to open connections to an address, and to close each at once.
 pub(super) fn knock(address: SocketAddr, score: &Arc<Score>) {
     let score = Arc::clone(score);

@@ -252,6 +252,17 @@ fn parse(body: &[u8]) -> Option<Row> {
 
 impl Row {
     /// `None` for a state that is no state of a socket that can receive.
+    ///
+    /// When the process has closed its connection and the peer has acknowledged that, the kernel frees the socket and leaves
+    /// in its place one of TIME-WAIT, which only waits for the peer to close too (`tcp_time_wait`). The lists tell it as
+    /// FIN-WAIT-2 all the same (`tw_substate`): it is the one that nobody has.
+    fn state(&self, kind: Kind) -> Option<SocketState> {
+        let state = SocketState::from_kernel(self.state)?;
+        let is_left = kind == Kind::Tcp && state == SocketState::FinWait2 && self.inode == 0;
+        Some(if is_left { SocketState::TimeWait } else { state })
+    }
+
+    /// `None` where [`Self::state`] is.
     fn socket(&self, netns: u32, kind: Kind, family: Family) -> Option<Socket> {
         let (local, remote) = canonical(self.local.0, self.remote.0);
         let (protocol, local_port, remote_port) = match kind {
@@ -278,7 +289,7 @@ impl Row {
                 remote,
                 remote_port,
             },
-            state: SocketState::from_kernel(self.state)?,
+            state: self.state(kind)?,
             from: None,
             inode: self.inode,
             owner: None,
@@ -430,6 +441,21 @@ mod tests {
             }
         );
         assert_eq!(find(inode(&listener)).state, SocketState::Listen);
+
+        // What is left of a closed connection while the peer keeps its end open.
+        let (left, client_end) = (server.local_addr().unwrap(), client.local_addr().unwrap());
+        drop(server);
+        let ends = |flow: &FlowKey| (flow.local_port, flow.remote_port) == (left.port(), client_end.port());
+        let state = || {
+            let mut sockets = list(&netns).unwrap().sockets.into_iter();
+            sockets.find(|socket| ends(&socket.flow)).unwrap().state
+        };
+        // Until its end is acknowledged it is there.
+        let mut after = state();
+        while after == SocketState::FinWait1 {
+            after = state();
+        }
+        assert_eq!(after, SocketState::TimeWait);
         assert_eq!(find(inode(&datagram)).state, SocketState::Close);
     }
 }

@@ -13,6 +13,7 @@ pub(super) const ALL: &[Scenario] = &[
     REFUSED,
     REFUSED_STRANGERS,
     IPV6_NOISE,
+    STALE_CONNECTIONS,
     SERVER_RESTARTED,
 ];
 
@@ -172,6 +173,24 @@ const IPV6_NOISE: Scenario = Scenario {
         Step::Start(frames(Frame::ForeignGroup)),
     ],
     heal: &[Step::Stop("chatter"), Step::Stop("frames")],
+    ..EVERYDAY
+};
+
+/// As where a server keeps idle connections for less long than its clients do.
+const STALE_CONNECTIONS: Scenario = Scenario {
+    name: "stale-connections",
+    title: "a healthy node with connections that were closed before they are used again",
+    breaks: "Nothing. A server closes connections; 2 s later the clients ask by them all the same, and are refused: one of the \
+             node's, and one that asks the node's server.",
+    break_it: &[
+        Step::Start(asking("node-late", Role::Stale)),
+        Step::Start(Actor {
+            name: "peer-late",
+            role: Role::Stale,
+            ..PEER_CLIENT
+        }),
+    ],
+    heal: &[Step::Stop("node-late"), Step::Stop("peer-late")],
     ..EVERYDAY
 };
 
