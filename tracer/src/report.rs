@@ -19,7 +19,7 @@ pub use node::{
     Setting, Span, Timer, Unit, What,
 };
 pub use packages::{Outcome, Packages, Standing as PackagesStanding, Unfinished, Upgrade};
-pub use verdict::{Cause, Coincidence, Confidence, Evidence, Fact, Mended, Relation, Step, Verdict, Where};
+pub use verdict::{Cause, Coincidence, Confidence, Evidence, Fact, Later, Relation, Step, Verdict, Where};
 
 /// Name of the contract.
 pub const SCHEMA: &str = "tracer.report";

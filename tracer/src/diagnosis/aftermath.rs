@@ -6,7 +6,8 @@
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
-use super::pairing::{self, Mended, SEEN_LATE, TOLD};
+use super::mending::{Mended, SEEN_LATE};
+use super::pairing::{self, TOLD};
 use super::roots::{Found, counts};
 use super::tolls::OVER;
 use super::{Finding, Rule, report};

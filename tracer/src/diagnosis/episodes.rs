@@ -5,7 +5,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::pairing::{Mended, SEEN_LATE};
+use super::mending::{Mended, SEEN_LATE};
 use super::{RULES, Rule};
 use crate::model::clock::SECOND;
 use crate::model::plight::COUNTED;

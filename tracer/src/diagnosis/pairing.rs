@@ -8,18 +8,18 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use foldhash::fast::RandomState;
 
+use super::change::{sentence, time};
 use super::firewalls::Scene;
-use super::undo::{self, Later, TakenBack, Undo};
-use super::words::{count, moment, owner, short};
-use super::{Finding, Rule, chain, effects, path, redirects, report, routing, ways};
+use super::undo::{self, Undo};
+use super::words::{count, short};
+use super::{Finding, Rule, chain, mending, path, redirects, routing, ways};
+use crate::event::Thing;
 use crate::event::ruleset::{self, Did};
 use crate::event::value;
-use crate::event::{Thing, only, started_anew};
 use crate::model::Model;
 use crate::model::clock::{SECOND, When, seconds};
-use crate::model::plight::COUNTED;
 use crate::model::timeline::{Change, Subject, Told};
-use crate::report::{Cause, Coincidence, Confidence, Relation};
+use crate::report::{self, Cause, Coincidence, Confidence, Relation};
 
 /// What changed so long before a finding may belong to it: 60 s.
 pub(super) const WINDOW: u64 = 60 * SECOND;
@@ -32,9 +32,7 @@ pub(super) const TOLD: u64 = SECOND / 2;
 const AT_ONCE: u64 = 2 * SECOND;
 /// What began so soon after the start was there before: what is lost is only seen when the next packet comes.
 const AT_START: u64 = 2 * SECOND;
-/// Changes of a firewall's rules while a fault lasts that may be a part of it, the latest, at most.
-const MORE: usize = 64;
-/// Coincidences that are told, at most.
+/// Coincidences, and changes that can do the same, that are told, at most.
 const COINCIDENCES: usize = 5;
 
 /// A finding's cause, and what coincides with it.
@@ -44,7 +42,11 @@ pub(super) struct Pairing {
     pub coincides: Vec<Coincidence>,
     /// How many there are.
     pub coincides_total: u64,
-    /// What takes the cause back.
+    /// What was done meanwhile, still stands and can do the same, the first of it first.
+    pub also: Vec<report::Later>,
+    /// How many there are.
+    pub also_total: u64,
+    /// What takes all of these back.
     pub undo: Undo,
 }
 
@@ -57,170 +59,27 @@ pub(super) fn pair(model: &Model, rule: &Rule, finding: &Finding) -> Pairing {
     }
     let act = act(&explaining);
     let (coincides, coincides_total) = coincidences(model, finding, &act);
+    let more = mending::meanwhile(model, rule, finding, &act);
+    // It goes on by what came later.
+    let is_back = !more.is_empty() && mending::are_back(model, &act);
+    let cause = cause(model, finding, &act, is_back);
+    let also = more.iter().take(COINCIDENCES).map(|told| report::Later {
+        change: told.number,
+        at: model.utc(told.change.at),
+        text: sentence(model, told.change),
+    });
+    let (also, also_total) = (also.collect(), more.len() as u64);
+    let is_known = !act.is_empty();
+    let mut undo = undo::of(model, &[act, more].concat());
+    undo.is_whole &= is_known;
     Pairing {
-        cause: cause(model, finding, &act),
+        cause,
         coincides,
         coincides_total,
-        undo: undo::of(model, &act),
+        also,
+        also_total,
+        undo,
     }
-}
-
-/// What took a fault away.
-#[derive(Clone)]
-pub(crate) struct Mended {
-    /// The number of the change that did.
-    pub(super) change: u64,
-    /// When, in boot time.
-    pub(super) at: u64,
-    /// What changed and by whom.
-    pub(super) text: String,
-    /// All that explained the fault is as it was before.
-    pub(super) is_whole: bool,
-}
-
-/// What is counted at one look happened since the look before; and what waits for a neighbour in vain is dropped only after it was
-/// asked for three times in 3 s (`neigh_timer_handler`, net/core/neighbour.c).
-pub(super) const SEEN_LATE: u64 = 4 * SECOND;
-/// Where nothing more of a fault is seen for so long after all that explained it was taken back, it is over.
-const OVER: u64 = 2 * SECOND;
-
-impl Mended {
-    /// Nothing was seen of the finding after it was mended.
-    pub(super) fn ends(&self, finding: &Finding) -> bool {
-        finding.last <= self.at.saturating_add(SEEN_LATE)
-    }
-
-    /// The fault is over.
-    pub(super) fn is_over(&self, finding: &Finding, now: u64) -> bool {
-        self.is_whole && now >= self.at.max(finding.last).saturating_add(OVER)
-    }
-}
-
-/// The change after which nothing more was seen of a finding, where it took back what explains that, or would explain it the
-/// other way round.
-///
-/// `is_gone` says that the finding is not there any more. Only then a unit that runs again is what took it away: as long as
-/// it is there, the unit does not do yet what it did.
-pub(super) fn mended(model: &Model, rule: &Rule, finding: &Finding, is_gone: bool) -> Option<Mended> {
-    let since = || {
-        model.timeline().all().filter(|(_, change)| {
-            change.at > finding.since && change.at.saturating_add(SEEN_LATE) >= finding.last
-        })
-    };
-    // Mostly nothing changed since.
-    since().next()?;
-    // It may have been broken once more before the last packet was lost.
-    let scene = Scene::of(model, rule, finding);
-    let breaks = |change: &Change| {
-        let explains = || {
-            scene
-                .part(change)
-                .is_some_and(|part| (rule.explains)(finding, &part))
-        };
-        change.at <= finding.last.saturating_add(TOLD) && explains()
-    };
-    let explaining = explaining(model, rule, rule.explains, finding);
-    let mut act = act(&explaining);
-    // Rules of firewalls that came meanwhile drop it as well, whatever becomes of the first ones, and so does what was done in another
-    // namespace. What was lost for long after a change was not mended by it.
-    let known: HashSet<u64, RandomState> = act.iter().map(|told| told.number).collect();
-    let later_on = || {
-        let all = model.timeline().folded().rev();
-        all.take_while(|told| told.change.at > finding.since)
-    };
-    let places: BTreeSet<Option<u32>> = act.iter().map(|told| namespace(told.change)).collect();
-    let is_more = |told: &Told<'_>| {
-        (is_ruleset(told.change) || !places.contains(&namespace(told.change)))
-            && finding.last > told.change.at.saturating_add(COUNTED)
-            && !known.contains(&told.number)
-            && breaks(told.change)
-    };
-    let may_be_more = finding.namespaces.len() > 1 || act.iter().any(|told| is_ruleset(told.change));
-    let more: Vec<Told<'_>> = if may_be_more {
-        later_on().filter(is_more).take(MORE).collect()
-    } else {
-        Vec::new()
-    };
-    let is_one = more.is_empty();
-    act.extend(more.into_iter().rev());
-    let first = act.first().map_or(finding.since, |told| told.change.at);
-    let later = Later::of(model, first);
-    let is_back = |told: &Told<'_>| match &told.change.subject {
-        Subject::Unit(name) => {
-            let state = model.units().state(name);
-            is_gone && state.is_some_and(|state| effects::is_started(&state.active))
-        }
-        _ => later.is_back(told.change),
-    };
-    // Of each, by what it is taken back, and whether all of it is.
-    let mut taken: HashMap<&Subject, Vec<(TakenBack, bool)>, RandomState> = HashMap::default();
-    let mut back = 0;
-    for told in &act {
-        let is_whole = is_back(told);
-        back += usize::from(is_whole);
-        let of = taken.entry(&told.change.subject).or_default();
-        of.push((later.taken_back(told.change), is_whole));
-    }
-    let is_taken = |change: &Change, wholly: bool| {
-        let of = taken.get(&change.subject).into_iter().flatten();
-        let mut of = of.filter(|(_, is_whole)| *is_whole || !wholly);
-        match &change.subject {
-            Subject::Unit(_) => {
-                of.next().is_some() && change.after.as_deref().is_some_and(effects::is_started)
-            }
-            // It may have happened once more.
-            _ => of.any(|(taken, _)| taken.by(change)),
-        }
-    };
-    let takes_back = |change: &Change| {
-        if is_taken(change, true) {
-            return true;
-        }
-        let counts = match &change.subject {
-            // What can bring it about has not taken it away.
-            Subject::Setting(_, Thing::Rule { .. } | Thing::Route { .. } | Thing::Address { .. }) => {
-                !(rule.explains)(finding, change)
-            }
-            Subject::Setting(_, Thing::Sysctl { .. } | Thing::Link { .. }) => is_taken(change, false),
-            _ => false,
-        };
-        counts && {
-            let the_other_way_round = Change {
-                before: change.after.clone(),
-                after: change.before.clone(),
-                ..change.clone()
-            };
-            (rule.explains)(finding, &the_other_way_round)
-        }
-    };
-    // When each thing was so last: very many changes may be of one thing.
-    let mut broken: HashMap<&Subject, u64, RandomState> = HashMap::default();
-    for (_, change) in since().rev() {
-        if !broken.contains_key(&change.subject) && breaks(change) {
-            broken.insert(&change.subject, change.at);
-        }
-    }
-    let stays = |change: &Change| broken.get(&change.subject).is_none_or(|at| *at <= change.at);
-    let mut takes = since().filter(|(_, change)| stays(change) && takes_back(change));
-    let (number, change) = if is_one { takes.next() } else { takes.last() }?;
-    Some(Mended {
-        change: number,
-        at: change.at,
-        text: sentence(model, change),
-        is_whole: !act.is_empty() && back == act.len(),
-    })
-}
-
-/// The network namespace in which it was done, by inode; `None` where it is none of a namespace.
-fn namespace(change: &Change) -> Option<u32> {
-    match change.subject {
-        Subject::Setting(netns, _) => Some(netns),
-        _ => None,
-    }
-}
-
-fn is_ruleset(change: &Change) -> bool {
-    matches!(change.subject, Subject::Setting(_, Thing::Ruleset { .. }))
 }
 
 /// When the first of the changes was made that explain a finding, in boot time; `None` where none does.
@@ -256,6 +115,11 @@ pub(super) fn brings_about(model: &Model, rule: &Rule, finding: &Finding, change
     (rule.explains)(finding, change) && !ways::is_as_before(model, change)
 }
 
+/// It is one of the rules of a firewall.
+pub(super) fn is_ruleset(change: &Change) -> bool {
+    matches!(change.subject, Subject::Setting(_, Thing::Ruleset { .. }))
+}
+
 /// The change of a firewall's rules with only the rules and policies that are new.
 pub(super) fn only_new_rules(change: &Change) -> Option<Change> {
     let value = change.after.as_deref().filter(|_| is_ruleset(change))?;
@@ -285,7 +149,7 @@ fn before(model: &Model, since: u64) -> impl Iterator<Item = Told<'_>> {
 }
 
 /// The changes that can do it and were not undone before it began, the latest first.
-fn explaining<'a>(
+pub(super) fn explaining<'a>(
     model: &'a Model,
     rule: &Rule,
     can: fn(&Finding, &Change) -> bool,
@@ -384,7 +248,7 @@ fn is_taken_down(one: &Told<'_>, other: &Told<'_>) -> bool {
 }
 
 /// The first of these, and those that belong to it: by the same hand, within a second before.
-fn act<'a>(explaining: &[Told<'a>]) -> Vec<Told<'a>> {
+pub(super) fn act<'a>(explaining: &[Told<'a>]) -> Vec<Told<'a>> {
     let Some(latest) = explaining.first() else {
         return Vec::new();
     };
@@ -408,7 +272,8 @@ fn act<'a>(explaining: &[Told<'a>]) -> Vec<Told<'a>> {
     act
 }
 
-fn cause(model: &Model, finding: &Finding, act: &[Told<'_>]) -> Cause {
+/// `is_back`: all of the act was taken back since.
+fn cause(model: &Model, finding: &Finding, act: &[Told<'_>], is_back: bool) -> Cause {
     // The first of them began it.
     if let Some((Told { number, change, .. }, others)) = act.split_first() {
         let before = finding.since.saturating_sub(change.at);
@@ -431,10 +296,11 @@ fn cause(model: &Model, finding: &Finding, act: &[Told<'_>]) -> Cause {
             }
             _ => String::new(),
         };
+        let back = if is_back { "; it was taken back since" } else { "" };
         return Cause {
             relation: Relation::Explains,
             text: format!(
-                "{} {}, {when}{with_it}{unknown}.",
+                "{} {}, {when}{with_it}{unknown}{back}.",
                 sentence(model, change),
                 time(model, change)
             ),
@@ -503,123 +369,4 @@ fn coincidences(model: &Model, finding: &Finding, act: &[Told<'_>]) -> (Vec<Coin
         })
         .collect();
     (told, total)
-}
-
-/// `at 06:14:05 UTC`. Of what was only noticed the time is that of the look.
-fn time(model: &Model, change: &Change) -> String {
-    let at = moment(model, change.at);
-    if change.noticed {
-        format!("(noticed at {at} by comparing with the look before; it happened between the two)")
-    } else {
-        format!("at {at}")
-    }
-}
-
-/// `IPv4 rule 0: from all lookup local went away, by systemd-networkd[812] (systemd-networkd.service)`. Where several network
-/// namespaces are watched, the one is named that it is in.
-pub(super) fn sentence(model: &Model, change: &Change) -> String {
-    let object = match &change.subject {
-        Subject::Setting(netns, thing) => placed(thing, &report::place(model, *netns)),
-        Subject::Closed(label, thing) => placed(thing, label),
-        Subject::Namespace(name) => report::namespace(name),
-        Subject::Unit(name) | Subject::Job(name) | Subject::Timer(name) => name.clone(),
-        Subject::Packages(_) => "packages".to_owned(),
-        Subject::Notice(_) | Subject::Starvation(_) => String::new(),
-    };
-    let after = change.after.as_deref().map(|after| change.subject.shown(after));
-    let what = match (&change.before, after.as_deref()) {
-        (Some(before), None) if !before.is_empty() => format!("went away (was {before})"),
-        (_, None) => "went away".to_owned(),
-        (None, Some("")) => "came".to_owned(),
-        (None, Some(now)) if object.is_empty() => now.to_owned(),
-        (None, Some(now)) => format!("came: {now}"),
-        (Some(before), Some(now)) if before.is_empty() => format!("changed to {now}"),
-        (Some(before), Some(now)) => {
-            // It is another run.
-            let anew = match change.subject {
-                Subject::Unit(_) => started_anew(Some(before), now),
-                _ => None,
-            };
-            if let Some(stands) = anew {
-                return format!("{object} was started anew: {stands}");
-            }
-            let only = match change.subject {
-                Subject::Unit(_) => only(before, now),
-                _ => None,
-            };
-            if let Some(only) = only {
-                return format!("{object}: {only}");
-            }
-            let (renamed, before, now) = match value::renaming(before, now) {
-                Some((was, before, now)) => (Some(format!("was renamed from {was}")), before, now),
-                None => (None, before.as_str(), now),
-            };
-            let changed = || {
-                let (before, now) = value::differing(before, now);
-                format!("changed from {before} to {now}")
-            };
-            match renamed {
-                Some(renamed) if before == now => renamed,
-                Some(renamed) => format!("{renamed} and {}", changed()),
-                None => changed(),
-            }
-        }
-    };
-    let by = match &change.by {
-        Some(by) => format!(", by {}", owner(by)),
-        None => String::new(),
-    };
-    let space = if object.is_empty() { "" } else { " " };
-    format!("{object}{space}{what}{by}")
-}
-
-fn placed(thing: &Thing, netns: &str) -> String {
-    if netns.is_empty() {
-        thing.to_string()
-    } else {
-        format!("{thing} in network namespace {netns}")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_change_is_told_by_what_differs() {
-        let told = |subject, before: &str, after: &str| {
-            let change = Change {
-                at: 1,
-                subject,
-                before: Some(before.to_owned()),
-                after: Some(after.to_owned()),
-                by: None,
-                by_unknown: None,
-                noticed: false,
-            };
-            sentence(&Model::new(), &change)
-        };
-        let unit = Subject::Unit("a.service".to_owned());
-        assert_eq!(
-            told(unit, "active (running)", "active (running)"),
-            "a.service was started anew: active (running)"
-        );
-        assert_eq!(
-            told(
-                Subject::Unit("a.service".to_owned()),
-                "activating (start)",
-                "active (running), started anew, main process 471, was 460"
-            ),
-            "a.service was started anew: active (running), main process 471, was 460"
-        );
-        let device = "eth0".to_owned();
-        assert_eq!(
-            told(
-                Subject::Setting(1, Thing::Link { device }),
-                "up, carrier, mtu 1500",
-                "down, no carrier, mtu 1500"
-            ),
-            "device eth0 changed from up, carrier to down, no carrier"
-        );
-    }
 }

@@ -4,8 +4,8 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use super::change::sentence;
 use super::hops::goes_by;
-use super::pairing;
 use super::path::{self, ARRIVALS};
 use super::sufferers::Sufferer;
 use super::suffering::Suffering;
@@ -552,7 +552,7 @@ fn changed(view: &View<'_>) -> Option<Finding> {
         confidence: case.confidence(),
         explanation: format!(
             "The {}, at {}{to}. Since then nothing has come back from there{until}: {why}.{}",
-            pairing::sentence(model, case.change),
+            sentence(model, case.change),
             moment(model, case.change.at),
             suffering.affected()
         ),

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Confidence, Mended, Where};
+use super::{Confidence, Later, Where};
 
 /// Units that an episode names at most.
 pub const EPISODE_UNITS: usize = 16;
@@ -19,7 +19,7 @@ pub struct Episode {
     pub end: Option<String>,
     /// What took its root away, where that was seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mended: Option<Mended>,
+    pub mended: Option<Later>,
     /// Its length in seconds, until now while it lasts.
     pub seconds: f64,
     /// When most flows were named first, UTC, RFC 3339.
@@ -64,5 +64,5 @@ pub struct Beside {
     pub last: String,
     /// What took it away, where that was seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mended: Option<Mended>,
+    pub mended: Option<Later>,
 }

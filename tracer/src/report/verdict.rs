@@ -69,7 +69,13 @@ pub struct Verdict {
     pub cause: Cause,
     /// What took it away, where nothing of it was seen later than 4 s after; absent while it goes on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mended: Option<Mended>,
+    pub mended: Option<Later>,
+    /// What was done while it lasted, still stands and can do the same, the first of it first, at most 5.
+    #[serde(default)]
+    pub also: Vec<Later>,
+    /// How many such changes there are, also those for which `also` has no room.
+    #[serde(default)]
+    pub also_total: u64,
     /// What else changed in the minute before, the latest first, at most 5: it coincides, which does not make it a cause.
     #[serde(default)]
     pub coincides: Vec<Coincidence>,
@@ -118,9 +124,9 @@ pub struct Cause {
     pub chain: Vec<Step>,
 }
 
-/// A change that took a fault away: nothing more of it was seen later than 4 s after.
+/// A change that was made after a finding had begun.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Mended {
+pub struct Later {
     /// Its number, as in `changes`.
     pub change: u64,
     /// When, UTC, RFC 3339.

@@ -142,6 +142,21 @@ fn one(page: &mut Page, verdict: &Verdict, report: &Report, room: Option<usize>)
         );
     }
     page.section(
+        "Changed since then, and can do the same",
+        Kind::Text,
+        verdict
+            .also
+            .iter()
+            .map(|change| {
+                format!(
+                    "{} at {} UTC",
+                    change.text,
+                    moment(&change.at, &report.window.end)
+                )
+            })
+            .chain(more(verdict.also_total, verdict.also.len())),
+    );
+    page.section(
         "Mended by",
         Kind::Text,
         verdict.mended.as_ref().map(|mended| {

@@ -3,7 +3,7 @@
 use super::details::{Kind, Page, more};
 use super::format::{clean, count, moment, plural, seconds};
 use super::words;
-use crate::report::{Beside, Episode, Mended, Report, Where};
+use crate::report::{Beside, Episode, Later, Report, Where};
 
 /// Episodes that are shown at most; the rest is counted.
 const SHOWN: usize = 8;
@@ -60,7 +60,7 @@ fn line(episode: &Episode, now: &str) -> String {
 }
 
 /// `mended at 06:31:10 UTC: rule 0: ... came`
-fn mended(by: &Mended, now: &str) -> String {
+fn mended(by: &Later, now: &str) -> String {
     format!("mended at {} UTC: {}", moment(&by.at, now), by.text)
 }
 
@@ -135,7 +135,7 @@ pub(super) fn recovered(report: &Report) -> Option<String> {
 }
 
 /// The root of an episode and what stood beside it, each with what took it away.
-fn faults(episode: &Episode) -> impl Iterator<Item = (&String, &Option<Mended>)> {
+fn faults(episode: &Episode) -> impl Iterator<Item = (&String, &Option<Later>)> {
     let others = episode.beside.iter().map(|fault| (&fault.id, &fault.mended));
     std::iter::once((&episode.id, &episode.mended)).chain(others)
 }
@@ -242,7 +242,7 @@ mod tests {
             Some("recovered: R01 was last seen at 06:16:10 UTC, after 2 min 5 s")
         );
         let mended = |change, at: &str, text: &str| {
-            Some(Mended {
+            Some(Later {
                 change,
                 at: at.to_owned(),
                 text: text.to_owned(),

@@ -7,8 +7,8 @@ use super::format::{clean, count, moment, plural, rate, seconds, seconds_between
 use super::view::Showing;
 use crate::event;
 use crate::report::{
-    Capability, CapabilityState, Confidence, Destination, Filtered, Flow, InvariantState, Ledger, Losses,
-    Relation, Report, Verdict, Where,
+    Capability, CapabilityState, Confidence, Destination, Filtered, Flow, InvariantState, Later, Ledger,
+    Losses, Relation, Report, Verdict, Where,
 };
 
 /// The capability of watching all network namespaces.
@@ -203,10 +203,26 @@ pub fn cause(verdict: &Verdict, report: &Report) -> Vec<String> {
         clean(&cause.text)
     )];
     lines.extend(cause.chain.iter().map(|step| clean(&step.text).into_owned()));
-    lines.extend(verdict.mended.as_ref().map(|mended| {
-        let at = moment(&mended.at, &report.window.end);
-        format!("mended by: {} at {at} UTC", clean(&mended.text))
-    }));
+    let at = |change: &Later| {
+        let at = moment(&change.at, &report.window.end);
+        format!("{} at {at} UTC", clean(&change.text))
+    };
+    lines.extend(
+        verdict
+            .also
+            .iter()
+            .map(|also| format!("can do the same: {}", at(also))),
+    );
+    let more = verdict.also_total.saturating_sub(verdict.also.len() as u64);
+    if more > 0 {
+        lines.push(format!("and {more} more that can do the same"));
+    }
+    lines.extend(
+        verdict
+            .mended
+            .as_ref()
+            .map(|mended| format!("mended by: {}", at(mended))),
+    );
     lines
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use tracer::diagnosis::Diagnosis;
 use tracer::event::{Body, EntryKey, Protocol, Seen, SocketState, Thing};
 use tracer::filter::Filter;
-use tracer::report::{Confidence, Fact, Mended, Relation, Report};
+use tracer::report::{Confidence, Fact, Later, Relation, Report};
 
 use crate::episodes::beacon;
 use crate::pairing::{by, local_rule, set};
@@ -200,7 +200,7 @@ fn each_tick(story: &Story, mut look: impl FnMut(&Report)) {
 }
 
 /// What is told to have mended something.
-fn mends(report: &Report) -> impl Iterator<Item = &Mended> {
+fn mends(report: &Report) -> impl Iterator<Item = &Later> {
     let of_verdicts = report
         .verdicts
         .iter()
@@ -462,10 +462,29 @@ fn two_rules_that_drop_the_same_are_mended_by_the_last_that_goes() {
     };
     did(&mut story, 2, 12, "new");
     story.rounds(10, FIREWALL.loses);
+    assert_eq!(story.verdict("R06").also, []);
     did(&mut story, 3, 13, "new");
     story.rounds(8, FIREWALL.loses);
+    let verdict = story.verdict("R06");
+    assert!(verdict.cause.text.contains("[902]"), "{:?}", verdict.cause);
+    let also: Vec<&str> = verdict.also.iter().map(|later| later.text.as_str()).collect();
+    assert!(also.len() == 1 && also[0].contains("[903]"), "{also:?}");
+    assert_eq!(verdict.also_total, 1);
+    for (line, handle) in verdict.remedy.iter().zip([12, 13]) {
+        let remedy = format!("nft delete rule inet guard in handle {handle}");
+        assert!(line.starts_with(&remedy), "{:?}", verdict.remedy);
+    }
     did(&mut story, 4, 12, "gone");
     story.rounds(12, FIREWALL.loses);
+    let verdict = story.verdict("R06");
+    assert_eq!(verdict.also_total, 1);
+    let text = &verdict.cause.text;
+    assert!(
+        text.contains("[902]") && text.ends_with("; it was taken back since."),
+        "{text}"
+    );
+    let remedy = "nft delete rule inet guard in handle 13";
+    assert!(verdict.remedy[0].starts_with(remedy), "{:?}", verdict.remedy);
     did(&mut story, 5, 13, "gone");
     story.rounds(40, works);
     each_tick(&story, |report| {

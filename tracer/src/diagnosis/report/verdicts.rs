@@ -5,7 +5,8 @@ use std::cmp::Reverse;
 use super::{flow, namespaces};
 use crate::diagnosis::aftermath::{Gone, Stood};
 use crate::diagnosis::episodes::{Fault, Leading};
-use crate::diagnosis::pairing::{self, Mended, Pairing};
+use crate::diagnosis::mending::{self, Mended};
+use crate::diagnosis::pairing::{self, Pairing};
 use crate::diagnosis::path::ARRIVALS;
 use crate::diagnosis::roots::{self, Found};
 use crate::diagnosis::tolls::{self, Past};
@@ -293,7 +294,7 @@ pub(in crate::diagnosis) fn mended(
     finding: &Finding,
     is_gone: bool,
 ) -> Option<Mended> {
-    pairing::mended(model, rule, finding, is_gone).filter(|mended| mended.is_whole && mended.ends(finding))
+    mending::mended(model, rule, finding, is_gone).filter(|mended| mended.is_whole && mended.ends(finding))
 }
 
 fn findings(view: &View<'_>) -> Vec<Found> {
@@ -338,6 +339,8 @@ fn verdict(model: &Model, judged: Judged, most: usize) -> Verdict {
         cause,
         coincides,
         coincides_total,
+        also,
+        also_total,
         undo,
     } = pairing::pair(model, rule, &finding);
     let mut remedy = Vec::new();
@@ -359,6 +362,8 @@ fn verdict(model: &Model, judged: Judged, most: usize) -> Verdict {
         mended: mended.map(|mended| told(model, &mended)),
         coincides,
         coincides_total,
+        also,
+        also_total,
         under: under.map(str::to_owned),
         evidence: finding.evidence,
         flows: finding
@@ -375,8 +380,8 @@ fn verdict(model: &Model, judged: Judged, most: usize) -> Verdict {
 }
 
 /// What took a fault away, for the reader.
-pub(in crate::diagnosis) fn told(model: &Model, mended: &Mended) -> report::Mended {
-    report::Mended {
+pub(in crate::diagnosis) fn told(model: &Model, mended: &Mended) -> report::Later {
+    report::Later {
         change: mended.change,
         at: model.utc(mended.at),
         text: mended.text.clone(),

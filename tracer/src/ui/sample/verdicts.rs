@@ -102,6 +102,8 @@ pub(super) fn foreign(flows: &[Flow]) -> Verdict {
             ),
         }],
         coincides_total: 1,
+        also: vec![],
+        also_total: 0,
         under: None,
         mended: None,
         evidence: vec![
@@ -147,6 +149,8 @@ pub(super) fn stray() -> Verdict {
         cause: unknown(),
         coincides: vec![],
         coincides_total: 0,
+        also: vec![],
+        also_total: 0,
         under: None,
         mended: None,
         evidence: vec![],
@@ -174,6 +178,8 @@ pub(super) fn silent(flows: &[Flow]) -> Verdict {
         cause: unknown(),
         coincides: vec![],
         coincides_total: 0,
+        also: vec![],
+        also_total: 0,
         under: None,
         mended: None,
         evidence: vec![flow(
