@@ -316,6 +316,31 @@ struct Finding {
 }
 
 impl Finding {
+    /// This and another one of the same kind, behind it.
+    fn and(mut self, other: Self) -> Self {
+        fn join<T: PartialEq>(all: &mut Vec<T>, others: Vec<T>) {
+            let new: Vec<T> = others.into_iter().filter(|one| !all.contains(one)).collect();
+            all.extend(new);
+        }
+        join(&mut self.evidence, other.evidence);
+        join(&mut self.check, other.check);
+        join(&mut self.remedy, other.remedy);
+        join(&mut self.prevent, other.prevent);
+        join(&mut self.units, other.units);
+        self.units.sort();
+        self.namespaces.extend(other.namespaces);
+        self.devices.extend(other.devices);
+        Self {
+            confidence: self.confidence.max(other.confidence),
+            explanation: format!("{} {}", self.explanation, other.explanation),
+            since: self.since.min(other.since),
+            last: self.last.max(other.last),
+            flows: self.flows.joined(other.flows),
+            standing: self.standing.or(other.standing),
+            ..self
+        }
+    }
+
     /// The same, wherever it is.
     fn anywhere(&self) -> Self {
         Self {

@@ -1,8 +1,10 @@
 //! The flows that suffer from a fault, and what is asked of them for every change that may explain it.
 
 use std::cell::OnceCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ops::Deref;
+
+use foldhash::fast::RandomState;
 
 use super::Off;
 use super::addresses::Addresses;
@@ -83,6 +85,17 @@ impl Sufferers {
         let mut flows = self.flows;
         others.for_each(|other| flows.extend(other.flows));
         flows.into()
+    }
+
+    /// These, and those of the others that are none of them.
+    pub(super) fn joined(self, others: Self) -> Self {
+        let known: HashSet<FlowKey, RandomState> = self.flows.iter().copied().collect();
+        let new: Vec<FlowKey> = others
+            .flows
+            .into_iter()
+            .filter(|flow| !known.contains(flow))
+            .collect();
+        self.and(std::iter::once(new.into()))
     }
 
     /// The addresses of their peers are these.

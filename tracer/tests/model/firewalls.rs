@@ -177,21 +177,26 @@ fn served_and_barred(peers: &[&str], did: &str, others: bool) -> Story {
     });
     let value = format!("generation 2, tables: inet guard; {did}");
     set(&mut story, rules, Some(&value), Seen::Told, None);
-    let mut port = 5000;
+    let mut ports = 5000..;
     story.rounds(6, |story| {
-        port += 1;
-        for peer in peers.iter().chain(&["198.51.100.1"]) {
-            story.arrived(Protocol::Tcp, 1).count(from(peer, port), |flow| {
-                (flow.origin, flow.iif) = (Origin::Remote, ETH0);
-                (flow.arrived, flow.dropped) = (flow.arrived + 1, flow.dropped + 1);
-                flow.last_drop = Some(("NETFILTER_DROP".to_owned(), at("nft_do_chain")));
-            });
-        }
+        bar(story, peers, ports.next().unwrap());
         if others {
             served(story, from("203.0.113.77", 4000));
         }
     });
     story
+}
+
+/// A firewall drops what these peers, and a stranger, ask the server for by this port of theirs.
+fn bar(story: &mut Story, peers: &[&str], port: u16) {
+    for peer in peers.iter().chain(&["198.51.100.1"]) {
+        let key = flow(Protocol::Tcp, "10.10.0.2", 8080, peer, port);
+        story.arrived(Protocol::Tcp, 1).count(key, |flow| {
+            (flow.origin, flow.iif) = (Origin::Remote, ETH0);
+            (flow.arrived, flow.dropped) = (flow.arrived + 1, flow.dropped + 1);
+            flow.last_drop = Some(("NETFILTER_DROP".to_owned(), at("nft_do_chain")));
+        });
+    }
 }
 
 /// Whom a server had served before is not let in any more, and nobody else is.
@@ -222,6 +227,62 @@ fn a_firewall_that_cuts_off_a_server() {
     // ... not all.
     let story = served_and_barred(&["203.0.113.8", "203.0.113.9"], ban, false);
     assert_eq!(story.verdict("R06").confidence, Confidence::Strong);
+}
+
+/// Once replies are dropped too, the fault is as old as it was, and names both.
+#[test]
+fn a_firewall_that_cuts_off_a_server_and_then_drops_replies() {
+    let rules = Thing::Ruleset {
+        firewall: "nf_tables".to_owned(),
+    };
+    let peers = ["203.0.113.8", "203.0.113.9"];
+    let shut = "table inet guard, chain in: rule handle 7 (tcp dport 8080 drop) new";
+    let mut story = served_and_barred(&peers, shut, false);
+    let since = story.verdict("R06").since;
+    let more =
+        "generation 3, tables: inet guard; table inet guard, chain in: rule handle 8 (tcp sport 80 drop) new";
+    set(&mut story, rules.clone(), Some(more), Seen::Told, None);
+    let mut ports = 6000..;
+    let mut both = |story: &mut Story, peers: &[&str]| {
+        bar(story, peers, ports.next().unwrap());
+        story.ask_and_lose(
+            client(40_000),
+            drop("NETFILTER_DROP", "nft_do_chain", Protocol::Tcp),
+        );
+    };
+    story.rounds(8, |story| both(story, &peers));
+    let verdict = story.verdict("R06");
+    assert_eq!(verdict.since, since);
+    assert_eq!(verdict.confidence, Confidence::Conclusive);
+    assert!(verdict.cause.text.contains("handle 7"), "{:?}", verdict.cause);
+    assert!(
+        verdict.also.len() == 1 && verdict.also[0].text.contains("handle 8"),
+        "{:?}",
+        verdict.also
+    );
+    for part in [
+        "packets arrived for sockets of this node that wait",
+        "packets for tcp 8080 of this node, from 203.0.113.8",
+    ] {
+        assert!(
+            verdict.explanation.contains(part),
+            "{part}: {}",
+            verdict.explanation
+        );
+    }
+    assert!(verdict.flows.iter().any(|flow| flow.local.ends_with(":8080")));
+    assert!(verdict.flows.iter().any(|flow| flow.local.ends_with(":40000")));
+    // Of one peer alone it is a weak sign, which takes no part.
+    let mut story = served_and_barred(
+        &peers[..1],
+        "table inet guard, chain in: rule handle 7 (ip saddr 203.0.113.8 drop) new",
+        false,
+    );
+    set(&mut story, rules, Some(more), Seen::Told, None);
+    story.rounds(8, |story| both(story, &peers[..1]));
+    let verdict = story.verdict("R06");
+    assert!(verdict.cause.text.contains("handle 8"), "{:?}", verdict.cause);
+    assert!(!verdict.explanation.contains("8080"), "{}", verdict.explanation);
 }
 
 /// Others are let in, or those who are not never were.

@@ -3,7 +3,7 @@
 use super::{Kind, barred, lost, partly, table};
 use crate::diagnosis::{About, Finding, Rule, View, effects};
 use crate::model::timeline::Change;
-use crate::report::Where;
+use crate::report::{Confidence, Where};
 
 /// What all these rules have in common.
 const fn rule(
@@ -79,10 +79,19 @@ pub(in crate::diagnosis) const FIREWALL: Rule = Rule {
              others made.",
             ],
         },
-        |view| lost(view, Kind::Firewall).or_else(|| barred::examine(view)),
+        by_firewall,
         effects::firewall,
     )
 };
+
+/// What a firewall drops of sockets that wait, and of servers that it cuts off: one may have begun before the other.
+fn by_firewall(view: &View<'_>) -> Option<Finding> {
+    let cut_off = barred::examine(view);
+    match (lost(view, Kind::Firewall), cut_off) {
+        (Some(lost), Some(cut_off)) if cut_off.confidence > Confidence::Weak => Some(lost.and(cut_off)),
+        (lost, cut_off) => lost.or(cut_off),
+    }
+}
 
 /// R07: connection tracking is full.
 pub(in crate::diagnosis) const TABLE_FULL: Rule = rule(
