@@ -212,10 +212,12 @@ impl<'a> Losses<'a> {
         if !self.waits(model, plight, hunger.since) {
             return;
         }
-        if hunger.dropped > 0 {
-            if let Some(end) = end.filter(|_| u64::from(hunger.dropped) >= DROPPED) {
+        if u64::from(hunger.dropped) >= DROPPED {
+            if let Some(end) = end {
                 self.dropped(model, plight, &hunger, end);
             }
+        } else if hunger.dropped > 0 {
+            self.partly(model, plight, end);
         } else if has_vanished(model, plight, &hunger) {
             let lost = Spell {
                 since: began(plight, &hunger),

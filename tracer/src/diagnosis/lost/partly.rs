@@ -1,7 +1,7 @@
 //! Flows that lose some of what arrives for them, and go on: a firewall that drops one packet in ten starves nobody, and yet
 //! all is slow.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::kinds::{self, Kind};
@@ -53,9 +53,10 @@ impl<'a> Partly<'a> {
     /// Takes over those flows of other kinds that lost no more packets in a row than chance brings about: where one in ten is
     /// lost, one in a hundred times the next one is, too.
     pub(super) fn claim(&mut self, model: &'a Model, kinds: &mut BTreeMap<Kind, Lost<'a>>) {
-        let Some(share) = self.firm_share() else {
+        let Some(share) = self.firm_share(kinds) else {
             return;
         };
+        let known: BTreeSet<usize> = self.lost.losses.keys().flatten().copied().collect();
         for lost in kinds.values_mut() {
             let whole = std::mem::replace(lost, Lost::nothing(model));
             for toll in whole.flows {
@@ -64,7 +65,10 @@ impl<'a> Partly<'a> {
                 let place = place.and_then(|(place, _)| *place);
                 let dropped = toll.plight().and_then(|plight| Some((plight, plight.dropped?)));
                 match (end.zip(place), dropped) {
-                    (Some((drop, place)), Some((plight, spell))) if self.is_chance(&share, plight, place) => {
+                    (Some((drop, place)), Some((plight, spell)))
+                        if is_chance(&share, plight)
+                            && (known.contains(&place) || lost_before(plight).is_some()) =>
+                    {
                         self.add(plight, (drop, place, spell));
                     }
                     _ => lost.enter(toll, place),
@@ -74,21 +78,20 @@ impl<'a> Partly<'a> {
         kinds.retain(|_, lost| !lost.flows.is_empty());
     }
 
-    /// The flow's losses end where others do that are of such flows, and are no more in a row than these make likely.
-    fn is_chance(&self, share: &Share, plight: &Plight, place: usize) -> bool {
-        let in_a_row = plight.hunger.map_or(0, |hunger| hunger.dropped);
-        self.lost.losses.contains_key(&Some(place)) && share.makes_likely(in_a_row)
-    }
-
     /// How much is lost of those flows of which some was lost, and later some again: what had arrived just before all of it began
     /// to be lost is no sign that some gets through. `None` where there are none.
-    fn firm_share(&self) -> Option<Share> {
-        let all = self.lost.flows.iter();
-        let firm = all.filter_map(|toll| {
+    fn firm_share(&self, kinds: &BTreeMap<Kind, Lost<'a>>) -> Option<Share> {
+        let some = self.lost.flows.iter().filter_map(|toll| {
             let plight = toll.plight()?;
             let spell = plight.dropped.filter(|spell| spell.last > spell.since)?;
             Some((spell, plight.arrived_amid_drops))
         });
+        let of_others = kinds.values().flat_map(|lost| &lost.flows);
+        let others = of_others.filter_map(|toll| {
+            let plight = toll.plight()?;
+            Some((lost_before(plight)?, plight.arrived_amid_drops))
+        });
+        let firm = some.chain(others);
         let (lost, of) =
             firm.reduce(|(lost, of), (spell, arrived)| (lost.and(spell), of.saturating_add(arrived)))?;
         Some(Share { lost, of, of_own: 0 })
@@ -106,6 +109,18 @@ impl<'a> Partly<'a> {
             of_own: self.of_own,
         }
     }
+}
+
+/// What the flow, which gets nothing now, has lost since it lost some of what it got before.
+fn lost_before(plight: &Plight) -> Option<Spell> {
+    let (hunger, spell) = plight.hunger.zip(plight.dropped)?;
+    (spell.since < hunger.since && is_some(plight, &spell, 1)).then_some(spell)
+}
+
+/// The flow lost no more in a row than is likely where so much is lost.
+fn is_chance(share: &Share, plight: &Plight) -> bool {
+    let in_a_row = plight.hunger.map_or(0, |hunger| hunger.dropped);
+    share.makes_likely(in_a_row)
 }
 
 /// What the rule has found.
