@@ -47,12 +47,9 @@ impl Diagnosis {
     /// Something changed after so many changes.
     fn changed(&mut self, known: u64) {
         let aftermath = &self.past.aftermath;
-        let mut all = self.model.timeline().all().rev();
-        let new = all.by_ref().take_while(|(number, _)| *number > known);
-        let again = new
-            .filter_map(|(_, change)| aftermath.breaks_again(&self.model, change))
-            .next();
-        drop(all);
+        let mut new = self.model.timeline().told_after(known);
+        let again = new.find_map(|change| aftermath.breaks_again(&self.model, change));
+        drop(new);
         if let Some(again) = again {
             self.begin_anew(again);
         }

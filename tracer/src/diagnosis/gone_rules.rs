@@ -47,11 +47,7 @@ pub(super) struct GoneRules {
 impl GoneRules {
     /// There are more changes than so many.
     pub(super) fn changed(&mut self, model: &Model, known: u64) {
-        let latest = model.timeline().all().rev();
-        let mut new: Vec<&Change> = latest
-            .take_while(|(number, _)| *number > known)
-            .map(|(_, change)| change)
-            .collect();
+        let mut new: Vec<&Change> = model.timeline().told_after(known).collect();
         new.reverse();
         for change in new {
             self.change(change);

@@ -417,13 +417,18 @@ impl<'a> Case<'a> {
         self.there.len() == self.peers.len()
     }
 
-    /// Something of what is silent has answered before, or had opened a connection.
+    /// Something of what is silent has answered before.
+    fn used_to_answer(&self) -> bool {
+        self.silences.iter().any(|(_, silence)| silence.proven)
+    }
+
+    /// The same, or had opened a connection.
     fn has_answered(&self, model: &Model) -> bool {
         let is_open = |key: &FlowKey| {
             let connection = model.sockets().connection(key);
             connection.is_some_and(|found| found.state == SocketState::Established)
         };
-        self.silences.iter().any(|(_, silence)| silence.proven) || self.suffering.flows.iter().any(is_open)
+        self.used_to_answer() || self.suffering.flows.iter().any(is_open)
     }
 
     /// What is silent refuses. A router that says that there is no way says so by ICMP as well: that is the path; but who is there all
@@ -500,7 +505,12 @@ impl<'a> Case<'a> {
                 .then_some(Confidence::Strong);
         }
         if self.ended.is_some() && self.unheard.is_empty() && !self.is_filtered && !self.is_refused() {
-            return Some(Confidence::Strong);
+            // Who never answered before may just have been started.
+            return Some(if self.used_to_answer() {
+                Confidence::Strong
+            } else {
+                Confidence::Weak
+            });
         }
         if self.is_refused() || !self.unheard.is_empty() || self.is_filtered {
             return Some(Confidence::Weak);

@@ -257,6 +257,15 @@ impl Timeline {
         self.changes.iter().map(|kept| (kept.number, &kept.change))
     }
 
+    /// Those that were told after so many, the latest first. What is told late stands among those that came before.
+    pub(crate) fn told_after(&self, known: u64) -> impl Iterator<Item = &Change> {
+        let new = usize::try_from(self.total().saturating_sub(known)).unwrap_or(usize::MAX);
+        let all = self.all().rev();
+        all.filter(move |(number, _)| *number > known)
+            .take(new)
+            .map(|(_, change)| change)
+    }
+
     /// The same, with what belongs together.
     pub(crate) fn folded(&self) -> impl DoubleEndedIterator<Item = Told<'_>> {
         self.changes.iter().map(|kept| {
@@ -351,6 +360,18 @@ mod tests {
         assert_eq!(why(NoticeKind::Clock, None), Some(Unknown::Kernel));
         assert_eq!(why(NoticeKind::Systemd, None), Some(Unknown::NotTold));
         assert_eq!(Change::onset(1, 1).by_unknown, None, "nobody does that");
+    }
+
+    #[test]
+    fn what_is_told_late_is_among_what_was_told_after() {
+        let mut timeline = Timeline::default();
+        timeline.add(at(10));
+        let known = timeline.total();
+        timeline.add(at(5));
+        timeline.add(at(12));
+        let told: Vec<u64> = timeline.told_after(known).map(|change| change.at).collect();
+        assert_eq!(told, [12, 5]);
+        assert_eq!(timeline.told_after(timeline.total()).count(), 0);
     }
 
     #[test]

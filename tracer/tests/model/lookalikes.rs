@@ -341,6 +341,14 @@ fn a_host_that_never_answered_while_others_do() {
     });
     assert_eq!(story.verdict("D01").confidence, Confidence::Weak);
     assert_sound(&story);
+    // Then it is started.
+    for _ in 0..8 {
+        story.rounds(1, |story| {
+            story.exchange(dead);
+            story.exchange(client(40_000));
+        });
+        assert_sound(&story);
+    }
 }
 
 #[test]
