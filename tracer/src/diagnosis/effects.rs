@@ -414,7 +414,26 @@ pub(super) fn receive_path(finding: &Finding, change: &Change) -> bool {
             | Thing::Ipsec { .. },
         ) => true,
         Some(Thing::Link { .. } | Thing::Sysctl { .. }) => true,
-        _ => way_out(finding, change) || own_lookup(finding, change),
+        _ => way_out(finding, change) || own_lookup(finding, change) || turned_back(finding, change),
+    }
+}
+
+/// A rule came that refuses packets from peers for an own address, whatever table local has (`fib_rule_action`: FR_ACT_BLACKHOLE,
+/// FR_ACT_UNREACHABLE and FR_ACT_PROHIBIT).
+fn turned_back(finding: &Finding, change: &Change) -> bool {
+    match thing(finding, change) {
+        Some(Thing::Rule { version, text, .. }) => {
+            let flows = &finding.flows;
+            let theirs =
+                value::source(text).is_none_or(|(from, prefix)| flows.remotes().are_in(from, prefix));
+            let own = value::destination(text).is_none_or(|(to, prefix)| flows.locals().are_in(to, prefix));
+            turned_away(change)
+                && value::REFUSING.iter().any(|action| value::has(text, action))
+                && concerns(finding, *version)
+                && theirs
+                && own
+        }
+        _ => false,
     }
 }
 

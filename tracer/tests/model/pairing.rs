@@ -173,6 +173,40 @@ fn a_rule_that_is_deleted_explains_the_loss_up_to_the_timer() {
 }
 
 /// What is missing is so from the change on: no time lies between the two.
+/// What arrives is looked up by the rules too.
+#[test]
+fn a_rule_that_refuses_what_is_for_this_node_explains_that_it_is_lost() {
+    let refused = |text: &str| {
+        let mut story = before();
+        let thing = Thing::Rule {
+            version: Version::V4,
+            priority: 1,
+            text: text.to_owned(),
+            table: 0,
+        };
+        let by = by(900, "ip", "job.service");
+        set(&mut story, thing, Some(""), Seen::Told, Some(by));
+        let lost = drop("NOT_SPECIFIED", "ip_error", Protocol::Tcp);
+        story.rounds(8, |story| {
+            for port in [40_000, 40_001] {
+                story.ask_and_lose(client(port), lost.clone());
+            }
+        });
+        story.verdict("K01")
+    };
+    for text in ["from all to 10.10.0.2 blackhole", "from all prohibit"] {
+        let verdict = refused(text);
+        assert_eq!(verdict.cause.relation, Relation::Explains, "{text}");
+        assert!(
+            verdict.remedy[0].starts_with("ip rule del pref 1"),
+            "{:?}",
+            verdict.remedy
+        );
+    }
+    let other = refused("from all to 10.10.0.77 blackhole");
+    assert_eq!(other.cause.relation, Relation::Unknown);
+}
+
 #[test]
 fn a_change_with_which_it_began_is_not_said_to_be_before_it() {
     let route = |value: Option<&str>, seen, story: &mut Story| {
