@@ -6,7 +6,7 @@ use foldhash::fast::RandomState;
 
 use super::change::sentence;
 use super::firewalls::Scene;
-use super::pairing::{TOLD, act, explaining, is_ruleset};
+use super::pairing::{self, TOLD, act, explaining, is_ruleset};
 use super::undo::{Later, TakenBack};
 use super::{Finding, Rule, effects};
 use crate::event::Thing;
@@ -86,7 +86,7 @@ pub(crate) struct Mended {
     pub(super) at: u64,
     /// What changed and by whom.
     pub(super) text: String,
-    /// All that explained the fault is as it was before.
+    /// All that explained the fault is as it was before. Of what was so at the start: nothing stands any more that brings it about.
     pub(super) is_whole: bool,
 }
 
@@ -194,6 +194,10 @@ pub(super) fn mended(model: &Model, rule: &Rule, finding: &Finding, is_gone: boo
         change: number,
         at: change.at,
         text: sentence(model, change),
-        is_whole: !act.is_empty() && back == act.len(),
+        is_whole: if act.is_empty() {
+            pairing::is_from_before(model, finding) && finding.standing.is_none()
+        } else {
+            back == act.len()
+        },
     })
 }

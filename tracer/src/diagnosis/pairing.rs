@@ -115,6 +115,11 @@ pub(super) fn brings_about(model: &Model, rule: &Rule, finding: &Finding, change
     (rule.explains)(finding, change) && !ways::is_as_before(model, change)
 }
 
+/// It began before the start, or may have: what is lost is only seen when the next packet comes.
+pub(super) fn is_from_before(model: &Model, finding: &Finding) -> bool {
+    finding.since <= model.started().saturating_add(AT_START)
+}
+
 /// It is one of the rules of a firewall.
 pub(super) fn is_ruleset(change: &Change) -> bool {
     matches!(change.subject, Subject::Setting(_, Thing::Ruleset { .. }))
