@@ -13,7 +13,7 @@ pub(super) use self::device::comes_with;
 pub(super) use self::firewall::put_back;
 use self::history::History;
 use self::instead::{is_taken, leads_as_before, stands_elsewhere};
-use super::effects::covers;
+use super::effects::{covers, leads_as};
 use super::words::{command, count};
 use crate::event::value::{self, NF_TABLES};
 use crate::event::{TABLE_LOCAL, TABLE_MAIN, Thing, Version, network, ruleset};
@@ -317,6 +317,11 @@ fn is_undone(model: &Model, netns: u32, thing: &Thing, change: &Change) -> Optio
             }
             Thing::Neighbour { .. } if is_by_hand(change.after.as_deref()) => {
                 !is_by_hand(now) || now == change.before.as_deref()
+            }
+            // What came leads there no more, whatever stands in its place: that is another change.
+            Thing::Route { .. } if change.before.is_none() => {
+                let leads_so = now.zip(change.after.as_deref());
+                leads_so.is_none_or(|(now, came)| !leads_as(came, now))
             }
             Thing::Link { .. } => {
                 now == change.before.as_deref() || device::is_back(change, now.unwrap_or_default())

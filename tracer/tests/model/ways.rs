@@ -77,6 +77,22 @@ fn a_default_route_by_a_gateway_that_is_none() {
     assert_eq!(story.verdict("D01").under.as_deref(), Some("R37"));
 }
 
+/// As `ip route del default; ip route add default …`: what came leads there no more when the first one is in its place again.
+#[test]
+fn a_way_that_went_before_another_came_is_mended_when_it_is_back() {
+    let mut story = led(|story| {
+        changed(story, route("0.0.0.0", 0, 0), None);
+        changed(story, route("0.0.0.0", 0, 0), Some("via 10.10.0.99 dev eth0"));
+    });
+    assert_eq!(story.ids()[0], "R37");
+    changed(&mut story, route("0.0.0.0", 0, 0), Some(DEFAULT));
+    story.rounds(12, |story| story.exchange(asked()));
+    let report = story.report();
+    assert_eq!(report.place, Where::Healthy, "{:?}", story.ids());
+    let mended = report.episodes[0].mended.as_ref().unwrap();
+    assert!(mended.text.contains(DEFAULT), "{}", mended.text);
+}
+
 /// What leaves by a device that is no uplink is seen by the change alone.
 #[test]
 fn a_narrower_route_by_a_device_that_is_no_uplink() {
