@@ -132,6 +132,25 @@ pub(super) fn settling(report: &Report) -> Option<String> {
     Some(clean(&text).into_owned())
 }
 
+/// `no fault now; there were 3, the last was over at 06:31:10 UTC`; `None` where nothing was broken, or something is.
+#[must_use]
+pub(super) fn seen(report: &Report) -> Option<String> {
+    let last = report.episodes.first()?;
+    let end = moment(last.end.as_ref()?, &report.window.end);
+    let how = if is_mended(last) {
+        "was over at"
+    } else {
+        "was last seen at"
+    };
+    Some(match report.episodes_total {
+        0 | 1 => format!("no fault now; there was one, which {how} {end} UTC"),
+        many => format!(
+            "no fault now; there were {}, the last {how} {end} UTC",
+            count(many)
+        ),
+    })
+}
+
 /// `recovered: R01 was over at 06:31:10 UTC, after 17 min 5 s; mended at ...`; `None` where nothing was broken, or something is.
 #[must_use]
 pub(super) fn recovered(report: &Report) -> Option<String> {
@@ -163,12 +182,13 @@ fn over(episode: &Episode, now: &str) -> Option<(String, bool)> {
     let ids: Vec<&str> = faults(episode).map(|(id, _)| id.as_str()).collect();
     let is_one = ids.len() == 1;
     let were = if is_one { "was" } else { "were" };
-    let how = if faults(episode).all(|(_, mended)| mended.is_none()) {
-        "last seen"
-    } else {
-        "over"
-    };
+    let how = if is_mended(episode) { "over" } else { "last seen" };
     Some((format!("{} {were} {how} at {end} UTC", ids.join(" and ")), is_one))
+}
+
+/// What ended some of it was seen.
+fn is_mended(episode: &Episode) -> bool {
+    faults(episode).any(|(_, mended)| mended.is_some())
 }
 
 /// A tenth of a second is not known of what is looked at twice a second.
@@ -214,6 +234,36 @@ mod tests {
                  reply as foreign, guest kernel, strong; at most 1 starved flow at once; cause: not seen",
             ]
         );
+    }
+
+    /// The line must be read on 80 columns.
+    #[test]
+    fn a_healthy_node_that_was_broken_says_so_first() {
+        let mut report = sample::recovered();
+        let head = |report: &Report| format!("{}: {}", words::place(report.place), words::meaning(report));
+        let told = head(&report);
+        assert_eq!(
+            told,
+            "HEALTHY: no fault now; there were 2, the last was last seen at 06:16:10 UTC"
+        );
+        report.episodes[0].mended = Some(Later {
+            change: 7,
+            at: "2023-10-10T06:16:10.018Z".to_owned(),
+            text: "a rule came".to_owned(),
+        });
+        let told = head(&report);
+        assert!(
+            told.ends_with("there were 2, the last was over at 06:16:10 UTC"),
+            "{told}"
+        );
+        assert!(told.len() <= 80, "{}", told.len());
+        report.episodes_total = 1;
+        let told = head(&report);
+        assert!(
+            told.ends_with("no fault now; there was one, which was over at 06:16:10 UTC"),
+            "{told}"
+        );
+        assert_eq!(head(&sample::healthy()), "HEALTHY: no fault found");
     }
 
     #[test]
