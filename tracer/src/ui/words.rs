@@ -362,7 +362,7 @@ pub fn not_seen<'a>(capabilities: impl IntoIterator<Item = &'a Capability>) -> V
         .collect()
 }
 
-/// What could not be recorded, the worst first; empty where all was.
+/// What is incomplete in what is told, whether it is recorded or not, the worst first; empty where nothing is.
 #[must_use]
 pub fn losses(losses: &Losses) -> Vec<String> {
     let mut said = Vec::new();
@@ -406,8 +406,8 @@ pub fn losses(losses: &Losses) -> Vec<String> {
         format!("{n} sights of units, timers or settings not kept (too many)")
     });
     say(losses.examples_not_sent, &|n| {
-        let examples = if n == "1" { "example" } else { "examples" };
-        format!("{n} {examples} of drops not sent (over budget; the drops are counted)")
+        let drops = if n == "1" { "drop" } else { "drops" };
+        format!("{n} {drops} not shown one by one (over budget; all are counted)")
     });
     said
 }
