@@ -87,7 +87,8 @@ impl Diagnosis {
         match &leading {
             Some((leading, finding)) => {
                 let by = || report::brought_about(&self.model, leading.rule, finding);
-                self.episodes.tick(now, leading, &faults, by, starved);
+                let cause = || report::cause(&self.model, leading.rule, finding);
+                self.episodes.tick(now, leading, &faults, by, cause, starved);
             }
             None => self.episodes.over(now, led.map(|gone| (gone.rule, &gone.mended))),
         }

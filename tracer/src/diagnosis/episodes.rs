@@ -9,7 +9,7 @@ use super::mending::{Mended, SEEN_LATE};
 use super::{RULES, Rule};
 use crate::model::clock::SECOND;
 use crate::model::plight::COUNTED;
-use crate::report::Confidence;
+use crate::report::{Cause, Confidence, Relation};
 
 /// Episodes that are kept, the latest; earlier ones are counted.
 const KEPT: usize = 64;
@@ -77,6 +77,8 @@ pub(super) struct Episode {
     /// The strongest verdict that led.
     pub(super) rule: &'static Rule,
     pub(super) confidence: Confidence,
+    /// What is known of the cause of that one.
+    pub(super) cause: Cause,
     /// The ids of all that led, in the order in which they came.
     pub(super) led: Vec<&'static str>,
     /// All that stood while it lasted, with the last of each rule. There are no more of them than rules.
@@ -106,13 +108,15 @@ pub(super) struct Episodes {
 }
 
 impl Episodes {
-    /// This verdict leads at a tick, of these that stand; what brought it about was done then, and so many flows starve.
+    /// This verdict leads at a tick, of these that stand; what brought it about was done then, this is known of it, and so many flows
+    /// starve.
     pub(super) fn tick(
         &mut self,
         now: u64,
         leading: &Leading,
         faults: &[Fault],
         brought_about: impl Fn() -> Option<u64>,
+        cause: impl FnOnce() -> Cause,
         starved: u64,
     ) {
         if let Some(episode) = self.kept.back_mut()
@@ -128,14 +132,14 @@ impl Episodes {
                     episode.before = None;
                     episode.before = Some(Box::new(episode.clone()));
                 }
-                episode.go_on(now, leading, faults, starved);
+                episode.go_on(now, leading, faults, cause, starved);
             }
             before => {
                 let earliest = before.map_or(0, |before| {
                     before.hand_over(faults);
                     before.end()
                 });
-                self.begin(Episode::of(now, earliest, leading, faults, starved));
+                self.begin(Episode::of(now, earliest, leading, faults, cause(), starved));
             }
         }
     }
@@ -197,7 +201,7 @@ impl Episodes {
 }
 
 impl Episode {
-    fn of(now: u64, earliest: u64, leading: &Leading, faults: &[Fault], starved: u64) -> Self {
+    fn of(now: u64, earliest: u64, leading: &Leading, faults: &[Fault], cause: Cause, starved: u64) -> Self {
         let onset = leading.since.clamp(earliest.min(now), now);
         let mut episode = Self {
             onset,
@@ -206,6 +210,7 @@ impl Episode {
             lasts: true,
             rule: leading.rule,
             confidence: leading.confidence,
+            cause: cause.clone(),
             led: Vec::new(),
             faults: Vec::new(),
             flows: 0,
@@ -215,7 +220,7 @@ impl Episode {
             mended: None,
             before: None,
         };
-        episode.go_on(now, leading, faults, starved);
+        episode.go_on(now, leading, faults, || cause, starved);
         episode
     }
 
@@ -237,7 +242,14 @@ impl Episode {
         }
     }
 
-    fn go_on(&mut self, now: u64, leading: &Leading, faults: &[Fault], starved: u64) {
+    fn go_on(
+        &mut self,
+        now: u64,
+        leading: &Leading,
+        faults: &[Fault],
+        cause: impl FnOnce() -> Cause,
+        starved: u64,
+    ) {
         self.lasts = true;
         // It was broken until it was mended, also where nothing was sent any more that could be lost.
         let mended = leading.mended.as_ref().map_or(0, |mended| mended.at);
@@ -246,11 +258,21 @@ impl Episode {
         if self.mended.is_some() {
             self.before = None;
         }
+        let mut is_another = false;
         if strength(leading.rule, leading.confidence) > strength(self.rule, self.confidence) {
             if leading.rule.id != self.rule.id {
                 self.told = now;
+                is_another = true;
             }
             (self.rule, self.confidence) = (leading.rule, leading.confidence);
+        }
+        if leading.rule.id == self.rule.id {
+            let cause = cause();
+            // Who did it, and on whose behalf, may be told later; what is known stays so, also where no more of it can be seen.
+            if is_another || cause.relation == Relation::Explains || self.cause.relation != Relation::Explains
+            {
+                self.cause = cause;
+            }
         }
         if !self.led.contains(&leading.rule.id) {
             self.led.push(leading.rule.id);

@@ -52,12 +52,7 @@ pub(super) struct Pairing {
 
 /// Holds a finding against the changes.
 pub(super) fn pair(model: &Model, rule: &Rule, finding: &Finding) -> Pairing {
-    let mut explaining = explaining(model, rule, rule.explains, finding);
-    // What nobody does without a cause comes before what may have many, where it is by that that the finding is proved.
-    if finding.confidence < Confidence::Conclusive {
-        explaining.sort_by_key(|told| !(rule.proved_by)(finding, told.change));
-    }
-    let act = act(&explaining);
+    let act = began_by(model, rule, finding);
     let (coincides, coincides_total) = coincidences(model, finding, &act);
     let more = mending::meanwhile(model, rule, finding, &act);
     // It goes on by what came later.
@@ -80,6 +75,21 @@ pub(super) fn pair(model: &Model, rule: &Rule, finding: &Finding) -> Pairing {
         also_total,
         undo,
     }
+}
+
+/// A finding's cause alone, whatever became of it since.
+pub(super) fn cause_of(model: &Model, rule: &Rule, finding: &Finding) -> Cause {
+    cause(model, finding, &began_by(model, rule, finding), false)
+}
+
+/// What began it, the first of it first; empty where no change explains it.
+fn began_by<'a>(model: &'a Model, rule: &Rule, finding: &Finding) -> Vec<Told<'a>> {
+    let mut explaining = explaining(model, rule, rule.explains, finding);
+    // What nobody does without a cause comes before what may have many, where it is by that that the finding is proved.
+    if finding.confidence < Confidence::Conclusive {
+        explaining.sort_by_key(|told| !(rule.proved_by)(finding, told.change));
+    }
+    act(&explaining)
 }
 
 /// When the first of the changes was made that explain a finding, in boot time; `None` where none does.

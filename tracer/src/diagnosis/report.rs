@@ -36,7 +36,7 @@ pub(super) use invariants::{object as invariant_object, text as invariant_text};
 pub use node::alone;
 pub(super) use node::{actor, place};
 pub use verdicts::Standing;
-pub(super) use verdicts::{Outcome, brought_about, mended, outcome};
+pub(super) use verdicts::{Outcome, brought_about, cause, mended, outcome};
 
 /// Rows of drops that are told; the rest is one more row.
 const DROPS: usize = 200;

@@ -59,9 +59,7 @@ pub(super) const NO_MODULES: Rule = Rule {
         meaning: "An upgrade has replaced the kernel that runs. What needs a module that is not loaded yet fails: firewall rules, \
                   tunnels, connection tracking; network plugins and kube-proxy cannot set what they want.",
         check: &["uname -r", "ls /lib/modules", "journalctl -k -n 50"],
-        mend: &[
-            "dpkg --configure -a, then reboot into the installed kernel. Risk: the node's work is interrupted.",
-        ],
+        mend: &[CONFIGURE, REBOOT],
     },
     examine: no_modules,
     explains: effects::modules,
@@ -73,6 +71,8 @@ pub(super) const NO_MODULES: Rule = Rule {
 const PACKAGES: &str = "packages";
 const CONFIGURE: &str =
     "dpkg --configure -a  # Risk: restarts services of what it configures. Reboot only after it.";
+const REBOOT: &str =
+    "systemctl reboot  # Into the kernel that is installed. Risk: the node's work is interrupted.";
 const SYNC: &str = "dnf distro-sync  # Of rpm. Risk: brings all packages to the versions of the repositories and restarts services of them.";
 
 fn interrupted(view: &View<'_>) -> Option<Finding> {
@@ -227,10 +227,12 @@ fn no_modules(view: &View<'_>) -> Option<Finding> {
             .then(|| format!("{} are {why}.", capital(&thing.to_string()))),
         devices: BTreeSet::new(),
         prevent: Vec::new(),
-        check: vec!["uname -r".to_owned(), "ls /lib/modules".to_owned(), "journalctl -k -n 50".to_owned()],
-        remedy: vec![
-            "dpkg --configure -a, then reboot into the installed kernel. Risk: the node's work is interrupted.".to_owned(),
+        check: vec![
+            "uname -r".to_owned(),
+            "ls /lib/modules".to_owned(),
+            "journalctl -k -n 50".to_owned(),
         ],
+        remedy: vec![CONFIGURE.to_owned(), REBOOT.to_owned()],
     })
 }
 

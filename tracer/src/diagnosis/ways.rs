@@ -39,7 +39,7 @@ pub(super) const CHANGED: Rule = Rule {
             "arping -I DEVICE ADDRESS  # who answers, and by which link-layer address",
         ],
         mend: &[
-            "ip route del, or replace, what was changed, as the verdict says. Risk: low where it was not so before.",
+            "Take back what was changed (ip route del, ip route replace), as the verdict says. Risk: low where it was not so before.",
             "ip neigh del ADDRESS dev DEVICE  # Risk: low, the kernel asks for it anew.",
         ],
     },

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Confidence, Later, Where};
+use super::{Cause, Confidence, Later, Where};
 
 /// Units that an episode names at most.
 pub const EPISODE_UNITS: usize = 16;
@@ -33,6 +33,8 @@ pub struct Episode {
     pub place: Option<Where>,
     /// How sure that verdict was at its surest.
     pub confidence: Confidence,
+    /// What brought that verdict about, as far as that was seen while it led.
+    pub cause: Cause,
     /// Ids of all verdicts that led while it lasted, in the order in which they came.
     pub led: Vec<String>,
     /// Other faults that stood meanwhile, and had a cause of their own: they were mended by something else than the root, or went on

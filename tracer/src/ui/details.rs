@@ -386,7 +386,7 @@ pub fn more(number: u64, shown: usize) -> Option<String> {
 /// Who was watched, when, and what was not seen: the frame that every page ends with.
 pub fn frame(page: &mut Page, report: &Report, showing: Showing) {
     page.section("Not seen", Kind::Text, words::not_seen(&report.capabilities));
-    page.section("Not recorded", Kind::Text, words::losses(&report.losses));
+    page.section("Incomplete", Kind::Text, words::losses(&report.losses));
     page.section("Filter", Kind::Text, words::filter(report));
     let day = day(&report.window.end).unwrap_or_default();
     page.section(

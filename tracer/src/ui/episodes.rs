@@ -3,7 +3,7 @@
 use super::details::{Kind, Page, more};
 use super::format::{clean, count, moment, plural, seconds};
 use super::words;
-use crate::report::{Beside, Episode, Later, Report, Where};
+use crate::report::{Beside, Episode, Later, Relation, Report, Where};
 
 /// Episodes that are shown at most; the rest is counted.
 const SHOWN: usize = 8;
@@ -19,7 +19,7 @@ pub(super) fn section(page: &mut Page, report: &Report) {
             .episodes
             .iter()
             .take(SHOWN)
-            .map(|episode| line(episode, &report.window.end))
+            .flat_map(|episode| std::iter::once(line(episode, &report.window.end)).chain(steps(episode)))
             .chain(more(report.episodes_total, SHOWN)),
     );
 }
@@ -51,12 +51,28 @@ fn line(episode: &Episode, now: &str) -> String {
     if !also.is_empty() {
         parts.push(format!("{} led for a time", also.join(", ")));
     }
+    parts.push(cause(episode));
     parts.extend(episode.mended.as_ref().map(|by| mended(by, now)));
     parts.extend(episode.beside.iter().map(|fault| beside(fault, now)));
     if episode.recurrence > 1 {
         parts.push(format!("number {} of this kind", episode.recurrence));
     }
     clean(&parts.join("; ")).into_owned()
+}
+
+/// `explained by: rule 0: ... went away, by networkd[812] ... at 06:14:04 UTC, 30 ms before it began`; else what is not known of it.
+fn cause(episode: &Episode) -> String {
+    let relation = words::relation(episode.cause.relation).to_lowercase();
+    match episode.cause.relation {
+        Relation::Explains => format!("{relation}: {}", episode.cause.text.trim_end_matches('.')),
+        Relation::PredatesStart | Relation::Unknown => relation,
+    }
+}
+
+/// How what explains one that is over came about, below it. Of one that lasts the verdict that leads says so.
+fn steps(episode: &Episode) -> impl Iterator<Item = String> {
+    let chain = episode.cause.chain.iter().filter(|_| episode.end.is_some());
+    chain.map(|step| format!("    {}", clean(&step.text)))
 }
 
 /// `mended at 06:31:10 UTC: rule 0: ... came`
@@ -116,6 +132,25 @@ pub(super) fn settling(report: &Report) -> Option<String> {
     Some(clean(&text).into_owned())
 }
 
+/// `no fault now; there were 3, the last was over at 06:31:10 UTC`; `None` where nothing was broken, or something is.
+#[must_use]
+pub(super) fn seen(report: &Report) -> Option<String> {
+    let last = report.episodes.first()?;
+    let end = moment(last.end.as_ref()?, &report.window.end);
+    let how = if is_mended(last) {
+        "was over at"
+    } else {
+        "was last seen at"
+    };
+    Some(match report.episodes_total {
+        0 | 1 => format!("no fault now; there was one, which {how} {end} UTC"),
+        many => format!(
+            "no fault now; there were {}, the last {how} {end} UTC",
+            count(many)
+        ),
+    })
+}
+
 /// `recovered: R01 was over at 06:31:10 UTC, after 17 min 5 s; mended at ...`; `None` where nothing was broken, or something is.
 #[must_use]
 pub(super) fn recovered(report: &Report) -> Option<String> {
@@ -147,12 +182,13 @@ fn over(episode: &Episode, now: &str) -> Option<(String, bool)> {
     let ids: Vec<&str> = faults(episode).map(|(id, _)| id.as_str()).collect();
     let is_one = ids.len() == 1;
     let were = if is_one { "was" } else { "were" };
-    let how = if faults(episode).all(|(_, mended)| mended.is_none()) {
-        "last seen"
-    } else {
-        "over"
-    };
+    let how = if is_mended(episode) { "over" } else { "last seen" };
     Some((format!("{} {were} {how} at {end} UTC", ids.join(" and ")), is_one))
+}
+
+/// What ended some of it was seen.
+fn is_mended(episode: &Episode) -> bool {
+    faults(episode).any(|(_, mended)| mended.is_some())
 }
 
 /// A tenth of a second is not known of what is looked at twice a second.
@@ -192,11 +228,55 @@ mod tests {
             [
                 "06:14:05 to 06:16:10 UTC (2 min 5 s): R01 Kernel found the socket but routed the reply as foreign, guest \
                  kernel, conclusive; up to 14 flows affected, at most 9 starved at once, kubelet.service web.service; D01 led \
-                 for a time; number 2 of this kind",
+                 for a time; explained by: IPv4 rule 0: from all lookup local went away, by systemd-networkd[812] \
+                 (systemd-networkd.service) at 06:14:05 UTC, 2.1 s before the first loss; number 2 of this kind",
                 "2023-10-09 06:20:00 to 2023-10-09 06:20:00 UTC (less than 1 s): R01 Kernel found the socket but routed the \
-                 reply as foreign, guest kernel, strong; at most 1 starved flow at once",
+                 reply as foreign, guest kernel, strong; at most 1 starved flow at once; cause: not seen",
             ]
         );
+    }
+
+    /// The line must be read on 80 columns.
+    #[test]
+    fn a_healthy_node_that_was_broken_says_so_first() {
+        let mut report = sample::recovered();
+        let head = |report: &Report| format!("{}: {}", words::place(report.place), words::meaning(report));
+        let told = head(&report);
+        assert_eq!(
+            told,
+            "HEALTHY: no fault now; there were 2, the last was last seen at 06:16:10 UTC"
+        );
+        report.episodes[0].mended = Some(Later {
+            change: 7,
+            at: "2023-10-10T06:16:10.018Z".to_owned(),
+            text: "a rule came".to_owned(),
+        });
+        let told = head(&report);
+        assert!(
+            told.ends_with("there were 2, the last was over at 06:16:10 UTC"),
+            "{told}"
+        );
+        assert!(told.len() <= 80, "{}", told.len());
+        report.episodes_total = 1;
+        let told = head(&report);
+        assert!(
+            told.ends_with("no fault now; there was one, which was over at 06:16:10 UTC"),
+            "{told}"
+        );
+        assert_eq!(head(&sample::healthy()), "HEALTHY: no fault found");
+    }
+
+    #[test]
+    fn how_the_cause_came_about_stands_below_what_is_over() {
+        let mut report = sample::recovered();
+        let told: Vec<String> = steps(&report.episodes[0]).collect();
+        assert_eq!(told.len(), 3);
+        assert!(
+            told[0].starts_with("    systemd-networkd.service had been started anew at"),
+            "{told:?}"
+        );
+        report.episodes[0].end = None;
+        assert_eq!(steps(&report.episodes[0]).count(), 0, "the verdict above says so");
     }
 
     #[test]
@@ -267,7 +347,7 @@ mod tests {
         let line = &lines(&report)[0];
         assert!(
             line.ends_with(
-                "; D01 led for a time; mended at 06:16:10 UTC: a rule came; beside it R06 A firewall drops from 06:14:30 to \
+                ", 2.1 s before the first loss; mended at 06:16:10 UTC: a rule came; beside it R06 A firewall drops from 06:14:30 to \
                  06:15:40 UTC, mended at 06:15:40 UTC: a table went away; number 2 of this kind"
             ),
             "{line}"

@@ -125,6 +125,19 @@ mod tests {
         }
     }
 
+    /// What is no sentence is set as a command, to be copied.
+    #[test]
+    fn no_command_has_words_in_it() {
+        for rule in RULES {
+            let lines = rule.about.check.iter().chain(rule.about.mend);
+            for line in lines.filter(|line| !line.starts_with(char::is_uppercase)) {
+                let command = line.split_once("  # ").map_or(*line, |(command, _)| command);
+                let has_words = ["Risk:", ", "].iter().any(|words| command.contains(words));
+                assert!(!has_words, "{}: {command}", rule.id);
+            }
+        }
+    }
+
     #[test]
     fn ids_and_names_are_each_of_one_rule() {
         let names: BTreeSet<&str> = RULES.iter().flat_map(|rule| [rule.id, rule.slug]).collect();

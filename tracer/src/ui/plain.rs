@@ -154,7 +154,7 @@ fn one(report: &Report, has_told_recovery: bool) -> String {
         }
     }
     for part in words::losses(&report.losses) {
-        push(&mut text, &format!("  not recorded: {part}"));
+        push(&mut text, &format!("  incomplete: {part}"));
     }
     if let Some(filter) = words::filter(report) {
         push_wrapped(&mut text, &format!("  {filter}"));

@@ -312,7 +312,7 @@ fn verdict(report: &Report, view: &mut ViewState, columns: usize, room: usize) -
     details::verdicts(&mut page, report, None);
     details::told(&mut page, report, columns);
     page.section("Not seen", Kind::Text, words::not_seen(&report.capabilities));
-    page.section("Not recorded", Kind::Text, words::losses(&report.losses));
+    page.section("Incomplete", Kind::Text, words::losses(&report.losses));
     let all = broken(&page.into_lines(), theme, columns);
     let shown = view.details.window(all.len(), room.saturating_sub(1));
     let focused = view.focus == Focus::Details;
@@ -344,7 +344,7 @@ fn foot(report: &Report, view: &ViewState, columns: usize) -> Lines {
     } else {
         theme.warning()
     };
-    warn(style, "not recorded: ", words::losses(&report.losses));
+    warn(style, "incomplete: ", words::losses(&report.losses));
     warn(
         theme.warning(),
         "not seen: ",

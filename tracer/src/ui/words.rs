@@ -28,9 +28,9 @@ pub fn place(place: Where) -> &'static str {
 
 /// What the word of [`place`] means in this report.
 #[must_use]
-pub fn meaning(report: &Report) -> &'static str {
-    match report.place {
-        Where::Healthy => "no fault found",
+pub fn meaning(report: &Report) -> Cow<'static, str> {
+    let meaning = match report.place {
+        Where::Healthy => return episodes::seen(report).map_or("no fault found".into(), Cow::from),
         Where::DataPath => on_the_path(leading(report)),
         Where::GuestKernel => "this node itself keeps packets from where they are for",
         Where::Process => "packets come as far as the process, which does not take them or is gone",
@@ -38,7 +38,8 @@ pub fn meaning(report: &Report) -> &'static str {
             "the network namespace that was watched has ended: nothing of it is seen any more"
         }
         Where::Unknown => "not enough was seen to tell",
-    }
+    };
+    meaning.into()
 }
 
 /// What is wrong with the data path, by the verdict that leads.
@@ -105,7 +106,7 @@ pub fn headline(report: &Report) -> Headline {
         },
         None => Headline {
             place,
-            text: meaning(report).to_owned(),
+            text: meaning(report).into_owned(),
             when: episodes::settling(report).unwrap_or_default(),
         },
     }
@@ -361,7 +362,7 @@ pub fn not_seen<'a>(capabilities: impl IntoIterator<Item = &'a Capability>) -> V
         .collect()
 }
 
-/// What could not be recorded, the worst first; empty where all was.
+/// What is incomplete in what is told, whether it is recorded or not, the worst first; empty where nothing is.
 #[must_use]
 pub fn losses(losses: &Losses) -> Vec<String> {
     let mut said = Vec::new();
@@ -405,8 +406,8 @@ pub fn losses(losses: &Losses) -> Vec<String> {
         format!("{n} sights of units, timers or settings not kept (too many)")
     });
     say(losses.examples_not_sent, &|n| {
-        let examples = if n == "1" { "example" } else { "examples" };
-        format!("{n} {examples} of drops not sent (over budget; the drops are counted)")
+        let drops = if n == "1" { "drop" } else { "drops" };
+        format!("{n} {drops} not shown one by one (over budget; all are counted)")
     });
     said
 }

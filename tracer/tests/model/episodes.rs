@@ -6,9 +6,9 @@ use tracer::beacon::{Beacon, Target};
 use tracer::diagnosis::Diagnosis;
 use tracer::event::{Body, Event, Seen, Setting, SocketState};
 use tracer::filter::Filter;
-use tracer::report::{Change, Confidence, Episode, Report, Where};
+use tracer::report::{Change, Confidence, Episode, Relation, Report, Where};
 
-use crate::pairing::{local_rule, set};
+use crate::pairing::{local_rule, networkd, set};
 use crate::story::*;
 
 /// So many rounds in which the replies to this many connections are routed as foreign.
@@ -155,6 +155,24 @@ fn an_episode_never_ends_before_it_was_mended() {
     let episode = only(&report);
     let mended = episode.mended.as_ref().unwrap();
     assert_eq!(episode.end.as_ref(), Some(&mended.at));
+}
+
+/// The verdict is gone by then, and with it what it told of its cause.
+#[test]
+fn an_episode_that_is_over_still_says_what_brought_it_about() {
+    let mut story = node();
+    set(&mut story, local_rule(), Some(""), Seen::Found, None);
+    mended(&mut story, 4);
+    set(&mut story, local_rule(), None, Seen::Told, Some(networkd()));
+    broken(&mut story, 8, 3);
+    let verdict = story.report().verdicts.swap_remove(0);
+    assert_eq!(verdict.cause.relation, Relation::Explains);
+    set(&mut story, local_rule(), Some(""), Seen::Told, None);
+    mended(&mut story, 40);
+    let report = story.report();
+    assert!(report.verdicts.is_empty(), "{:#?}", report.verdicts);
+    assert_eq!(only(&report).cause, verdict.cause);
+    assert!(only(&report).mended.is_some());
 }
 
 /// The reader may look as often or as seldom as it wants: ticks alone make episodes.

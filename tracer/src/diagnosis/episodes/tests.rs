@@ -13,10 +13,23 @@ fn leading(id: &str, since: u64, last: u64) -> Leading {
     }
 }
 
+/// What is known of a cause that nothing explains.
+fn unknown() -> Cause {
+    Cause {
+        relation: Relation::Unknown,
+        text: String::new(),
+        change: None,
+        at: None,
+        seconds_before: None,
+        by: None,
+        chain: Vec::new(),
+    }
+}
+
 /// A tick in this second, with what leads then.
 fn tick(episodes: &mut Episodes, second: u64, leading: Option<Leading>) {
     match leading {
-        Some(leading) => episodes.tick(second * SECOND, &leading, &[], || None, 0),
+        Some(leading) => episodes.tick(second * SECOND, &leading, &[], || None, unknown, 0),
         None => episodes.over(second * SECOND, None),
     }
 }
@@ -99,7 +112,7 @@ fn the_strongest_verdict_names_it_and_the_peak_is_the_most_at_once() {
             units,
             ..leading(id, 9, second)
         };
-        episodes.tick(second * SECOND, &now, &[], || None, flows * 2);
+        episodes.tick(second * SECOND, &now, &[], || None, unknown, flows * 2);
         names.push(episodes.kept.back().unwrap().rule.id);
     }
     assert_eq!(names, ["R12", "R01", "R01", "R03", "R03"]);
@@ -143,7 +156,7 @@ fn the_earliest_are_forgotten_and_counted() {
         units: (0..UNITS + 5).map(|number| number.to_string()).collect(),
         ..leading("R01", 100_000, 100_000)
     };
-    episodes.tick(100_000 * SECOND, &crowd, &[], || None, 0);
+    episodes.tick(100_000 * SECOND, &crowd, &[], || None, unknown, 0);
     assert_eq!(episodes.kept.back().unwrap().units.len(), UNITS);
 }
 
@@ -162,7 +175,14 @@ fn what_brought_it_about_anew_may_be_told_later() {
     episodes.over(22 * SECOND, Some((rule, &mended)));
     for (second, at) in [(31, None), (32, Some(29)), (33, Some(29))] {
         let again = leading("R01", 30, second);
-        episodes.tick(second * SECOND, &again, &[], || at.map(|at: u64| at * SECOND), 0);
+        episodes.tick(
+            second * SECOND,
+            &again,
+            &[],
+            || at.map(|at: u64| at * SECOND),
+            unknown,
+            0,
+        );
     }
     assert_eq!(
         told(&episodes),
@@ -188,7 +208,7 @@ fn what_went_on_and_was_mended_stays_in_its_episode() {
             mended: now.mended.clone(),
             is_root: true,
         };
-        episodes.tick(second * SECOND, &now, &[fault], || Some(by * SECOND), 0);
+        episodes.tick(second * SECOND, &now, &[fault], || Some(by * SECOND), unknown, 0);
     };
     lead(&mut episodes, 11, leading("R01", 10, 11), 9);
     let rule = rule("R01").unwrap();
@@ -227,7 +247,7 @@ fn what_began_when_the_first_fault_was_mended_begins_the_next_episode() {
     };
     let mut episodes = Episodes::default();
     let first = leading("R06", 10, 15);
-    episodes.tick(15 * SECOND, &first, &[fault(&first)], || None, 0);
+    episodes.tick(15 * SECOND, &first, &[fault(&first)], || None, unknown, 0);
     let first = Leading {
         mended: Some(mended),
         ..leading("R06", 10, 20)
@@ -235,13 +255,48 @@ fn what_began_when_the_first_fault_was_mended_begins_the_next_episode() {
     for second in [22, 23] {
         let beside = leading("R04", 21, second);
         let faults = [fault(&first), fault(&beside)];
-        episodes.tick(second * SECOND, &first, &faults, || Some(9 * SECOND), 0);
+        episodes.tick(second * SECOND, &first, &faults, || Some(9 * SECOND), unknown, 0);
     }
     let next = leading("R04", 21, 24);
-    episodes.tick(24 * SECOND, &next, &[fault(&next)], || Some(21 * SECOND), 0);
+    episodes.tick(
+        24 * SECOND,
+        &next,
+        &[fault(&next)],
+        || Some(21 * SECOND),
+        unknown,
+        0,
+    );
     assert_eq!(
         told(&episodes),
         [(10, Some(20), vec!["R06"]), (21, None, vec!["R04"])]
     );
     assert_eq!(episodes.kept[0].beside().count(), 0);
+}
+
+/// What leads for a time while the fault is found out, or when it is nearly over, does not take its cause away.
+#[test]
+fn the_cause_is_that_of_the_root_and_is_kept() {
+    let by = |change| Cause {
+        relation: Relation::Explains,
+        change: Some(change),
+        ..unknown()
+    };
+    let mut episodes = Episodes::default();
+    let mut causes = Vec::new();
+    let told = [
+        ("R12", by(1)),
+        ("R01", unknown()),
+        ("R01", by(2)),
+        ("R12", by(3)),
+        ("R01", unknown()),
+        ("R01", by(4)),
+    ];
+    for (second, (id, cause)) in (10..).zip(told) {
+        let now = leading(id, 9, second);
+        episodes.tick(second * SECOND, &now, &[], || None, || cause, 0);
+        causes.push(episodes.kept.back().unwrap().cause.change);
+    }
+    assert_eq!(causes, [Some(1), None, Some(2), Some(2), Some(2), Some(4)]);
+    episodes.over(17 * SECOND, None);
+    assert_eq!(episodes.kept.back().unwrap().cause, by(4));
 }

@@ -28,6 +28,7 @@ pub(in crate::diagnosis) fn episode(model: &Model, recurrence: u64, one: &episod
         title: one.rule.title.to_owned(),
         place: one.rule.place,
         confidence: one.confidence,
+        cause: one.cause.clone(),
         led: one.led.iter().map(|id| (*id).to_owned()).collect(),
         beside: one.beside().map(|fault| beside(model, fault)).collect(),
         flows: one.flows,

@@ -176,6 +176,11 @@ pub(in crate::diagnosis) fn brought_about(model: &Model, rule: &Rule, finding: &
     pairing::brought_about(model, rule, finding)
 }
 
+/// What is known of the cause of a finding.
+pub(in crate::diagnosis) fn cause(model: &Model, rule: &Rule, finding: &Finding) -> report::Cause {
+    pairing::cause_of(model, rule, finding)
+}
+
 /// The finding that is the first of [`all`], where it decides, and others that decide and hang under none.
 fn lead(found: Vec<Judged>) -> (Option<(Leading, Finding)>, Vec<Found>) {
     let mut found: Vec<Judged> = found

@@ -5,7 +5,7 @@ use crate::report::{
     Actor, Cause, Coincidence, Confidence, Evidence, Fact, Flow, Ledger, Relation, Step, Verdict, Where,
 };
 
-fn unknown() -> Cause {
+pub(super) fn unknown() -> Cause {
     Cause {
         relation: Relation::Unknown,
         text: text("No change that was seen on this node can bring it about."),
