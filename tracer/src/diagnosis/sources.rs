@@ -8,7 +8,7 @@ use super::sufferers::Sufferers;
 use super::words::{command, count, distinct, ip, list, moment};
 use super::{About, Finding, Rule, View, effects, evidence};
 use crate::event::{FlowKey, Thing, value};
-use crate::model::clock::{SECOND, When};
+use crate::model::clock::{MEMORY, SECOND, When};
 use crate::model::flows::Flow;
 use crate::report::{Confidence, Where};
 use crate::shell::quoted;
@@ -60,7 +60,7 @@ struct Gone<'a> {
     is_answered: bool,
 }
 
-/// Flows that went by a rule that was lost, and go on.
+/// Flows that went by a rule that was lost, and go on: something of each arrived lately.
 #[derive(Default)]
 struct Asking<'a> {
     flows: u64,
@@ -129,6 +129,7 @@ fn gone<'a>(view: &View<'a>) -> Vec<Gone<'a>> {
     if all.is_empty() {
         return all;
     }
+    let lately = When::at(model.now().saturating_sub(MEMORY));
     let networks: Networks = all
         .iter()
         .map(|gone| (gone.netns, gone.source.0, gone.source.1))
@@ -144,7 +145,7 @@ fn gone<'a>(view: &View<'a>) -> Vec<Gone<'a>> {
             if by_uplink {
                 gone.was_answered = true;
                 gone.is_answered |= after(ON_ITS_WAY);
-            } else if after(LASTING) {
+            } else if after(LASTING) && flow.last_arrived >= lately {
                 gone.asking.add(key, flow);
             }
         }

@@ -2,7 +2,7 @@
 //!
 //! Every table that is keyed on a counter's name is here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::books::{Books, in_ledger};
 use super::clock::SECOND;
@@ -315,7 +315,7 @@ pub(crate) fn netstat(netns: u32, name: &str) -> CounterKey {
 /// What has been told of a counter.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Counted {
-    /// Growth since the start.
+    /// Growth since the start, or since its namespace's inode was another's.
     pub grown: u64,
     /// The same over the last seconds.
     history: History<u64>,
@@ -336,6 +336,8 @@ pub(crate) struct Counters {
     counters: BTreeMap<CounterKey, Counted>,
     /// When the counters of a namespace were read, as far as some had grown.
     readings: BTreeMap<u32, History<()>>,
+    /// What devices of namespaces lost before it arrived whose inodes are others' by now.
+    before: u64,
     other: u64,
 }
 
@@ -356,6 +358,26 @@ impl Counters {
         self.readings.entry(counter.key.netns).or_default().push(at, ());
     }
 
+    /// These inodes are those of other namespaces now: what has these counts anew. The source may go on from what it told.
+    pub(crate) fn begin_anew(&mut self, namespaces: &BTreeSet<u32>, books: &Books, node: &Node) {
+        let lost = self.lost(books, node, |netns| namespaces.contains(&netns));
+        self.before = self.before.saturating_add(lost);
+        let of_these = |key: &CounterKey| namespaces.contains(&key.netns);
+        for (_, counted) in self.counters.iter_mut().filter(|(key, _)| of_these(key)) {
+            *counted = Counted {
+                told: counted.told,
+                ..Counted::default()
+            };
+        }
+        self.readings.retain(|netns, _| !namespaces.contains(netns));
+    }
+
+    /// These namespaces have ended long ago: the source knows nothing of them any more.
+    pub(crate) fn forget(&mut self, namespaces: &BTreeSet<u32>) {
+        self.counters.retain(|key, _| !namespaces.contains(&key.netns));
+        self.readings.retain(|netns, _| !namespaces.contains(netns));
+    }
+
     /// What they counted until then belongs to nothing that comes later.
     pub(crate) fn conclude(&mut self, until: u64) {
         for counted in self.counters.values_mut() {
@@ -372,9 +394,9 @@ impl Counters {
         lately.rate(counted.history.at(lately.from).into(), counted.grown.into())
     }
 
-    /// All of them, in the order of their keys.
+    /// All that have grown, in the order of their keys.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&CounterKey, &Counted)> {
-        self.counters.iter()
+        self.counters.iter().filter(|(_, counted)| counted.grown > 0)
     }
 
     /// Times that a counter was told for which there was no room.
@@ -420,8 +442,13 @@ impl Counters {
     /// of each device it is the sum of what all devices count, or what its driver counts most of, whichever is more,
     /// less the drops of it that are in the ledger. So it is no more than a lower bound.
     pub(crate) fn lost_before_arrival(&self, books: &Books, node: &Node) -> u64 {
+        self.before.saturating_add(self.lost(books, node, |_| true))
+    }
+
+    /// The same, of the namespaces that are wanted.
+    fn lost(&self, books: &Books, node: &Node, is_wanted: impl Fn(u32) -> bool) -> u64 {
         let mut devices: BTreeMap<(u32, u32), Device> = BTreeMap::new();
-        for (key, counted) in self.iter() {
+        for (key, counted) in self.iter().filter(|(key, _)| is_wanted(key.netns)) {
             if meaning(key.source, &key.name).is_some_and(|meaning| meaning.kind == CounterKind::Before) {
                 devices
                     .entry((key.netns, key.device))

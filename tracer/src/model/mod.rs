@@ -291,6 +291,7 @@ impl Model {
     /// Nothing is known any more of what has these inodes.
     fn begin_anew(&mut self, inodes: &BTreeSet<u32>) {
         self.leave(inodes);
+        self.counters.begin_anew(inodes, &self.books, &self.node);
         self.books.begin_anew(inodes);
         self.unresolved.begin_anew(inodes);
         self.chains.begin_anew(inodes);
@@ -446,6 +447,7 @@ impl Model {
             let forgotten = self.namespaces.forget(now, &self.node.own());
             if !forgotten.is_empty() {
                 self.begin_anew(&forgotten);
+                self.counters.forget(&forgotten);
             }
             self.sockets.forget(now);
             self.endpoints.forget(now);

@@ -1,8 +1,8 @@
 //! Each namespace has its own books, and no packet is in the node's twice.
 
 use tracer::event::{
-    Body, Device, EntryKey, Fate, FlowKey, Namespace, NamespaceEnded, Origin, Owner, Peer, Protocol, Seen,
-    Setting, SocketState, Thing,
+    Body, Counter, CounterKey, Device, EntryKey, Fate, FlowKey, Namespace, NamespaceEnded, Origin, Owner, Peer, Protocol, Seen,
+    Setting, SocketState, Source, Thing,
 };
 use tracer::report::{Became, Followed, Following, Ledger, Role, What, Where};
 
@@ -280,6 +280,74 @@ fn an_inode_that_is_used_again_mixes_up_nothing() {
     );
     assert_eq!((followed(next).forwarded, followed(next).lost_on_the_way), (5, 1));
     assert_eq!(report.ledger.forwarded, 15);
+}
+
+/// A counter of the namespace with the inode of the pod has grown by so much since the source knows it.
+fn counted(story: &mut Story, source: Source, device: u32, name: &str, grown: u64) {
+    story.say(Body::Counter(Counter {
+        key: CounterKey {
+            netns: POD,
+            source,
+            device,
+            name: name.to_owned(),
+        },
+        grown,
+    }));
+}
+
+/// What the kernel counted in the first is no loss of the next, whose listener was handed as much.
+#[test]
+fn counters_of_a_namespace_that_ended_are_not_those_of_the_next_with_its_inode() {
+    let opening = EntryKey {
+        location: Some(at("tcp_rcv_state_process")),
+        ..in_pod(POD, Fate::Consumed)
+    };
+    let asked = |story: &mut Story| {
+        story.add(in_pod(POD, Fate::Arrived), 50);
+        story.add(opening.clone(), 50);
+    };
+    let drops = |story: &mut Story, grown| counted(story, Source::Netstat, 0, "TcpExtListenDrops", grown);
+    // The source may not have noticed that another one has the inode, or have forgotten the first.
+    for (told, lost) in [(None, 0), (Some(37), 7), (Some(5), 5)] {
+        let mut story = node_and_pod();
+        asked(&mut story);
+        drops(&mut story, 30);
+        counted(&mut story, Source::Device, POD0, "rx_missed_errors", 4);
+        story.tick();
+        story.say(Body::NamespaceEnded(NamespaceEnded { inode: POD }));
+        story.tick();
+        assert_eq!(story.report().namespaces[1].ledger.dropped, 30);
+        pod(&mut story, POD, "next", 12, 4);
+        asked(&mut story);
+        if let Some(grown) = told {
+            drops(&mut story, grown);
+        }
+        story.tick();
+        let report = story.report();
+        let ledger = |name: &str| report.namespaces.iter().find(|one| one.name == name).unwrap().ledger;
+        assert_eq!((ledger("pod").dropped, ledger("pod").answered), (30, 20));
+        assert_eq!((ledger("next").dropped, ledger("next").answered), (lost, 50 - lost));
+        let counters = report.counters.iter().map(|one| one.packets);
+        assert_eq!(counters.sum::<u64>(), lost);
+        assert_eq!(report.lost_before_arrival, 4, "it was lost all the same");
+    }
+}
+
+#[test]
+fn counters_of_a_namespace_that_is_forgotten_leave_their_room_to_others() {
+    let mut story = node_and_pod();
+    for number in 0..65_536 {
+        counted(&mut story, Source::Netstat, 0, &format!("a{number}_drops"), 1);
+    }
+    story.say(netstat("TcpExtListenDrops", 1));
+    // It is the first of too many that have ended.
+    for inode in POD..POD + 1001 {
+        story.say(Body::NamespaceEnded(NamespaceEnded { inode }));
+    }
+    story.idle(21);
+    story.say(netstat("TcpExtListenDrops", 2));
+    let report = story.report();
+    assert_eq!((report.losses.counters_full, report.counters_total), (1, 1));
 }
 
 #[test]

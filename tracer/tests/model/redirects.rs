@@ -373,3 +373,16 @@ fn pods_that_are_answered_without_the_masquerade_or_never_were_or_are_gone() {
         );
     }
 }
+
+/// The rule is taken away while the pod still asks, for some seconds; then it ends.
+#[test]
+fn pods_that_ended_some_seconds_after_their_masquerade_ask_no_more() {
+    let words = "ip saddr 10.244.0.0/16 oifname eth0 masquerade";
+    let mut story = without_masquerade(words, true, "192.0.2.53", false);
+    let goes_on = |story: &mut Story| story.exchange(client(40_000));
+    story.rounds(18, goes_on);
+    assert_eq!(story.report().place, Where::GuestKernel, "it may ask again");
+    story.rounds(4, goes_on);
+    assert!(!story.ids().contains(&"R40".to_owned()), "{:?}", story.ids());
+    assert_eq!(story.report().place, Where::Healthy);
+}

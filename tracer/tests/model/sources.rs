@@ -87,6 +87,18 @@ fn a_pod_that_was_ended_with_its_rule_or_is_answered_without_it_is_no_finding() 
     }
 }
 
+/// The rule is taken away while the pod still asks, for some seconds; then it ends.
+#[test]
+fn a_pod_that_ended_some_seconds_after_its_rule_asks_no_more() {
+    let mut story = without_pod_rule(true, false);
+    let goes_on = |story: &mut Story| story.exchange(client(40_000));
+    story.rounds(18, goes_on);
+    assert_eq!(story.report().place, Where::GuestKernel, "it may ask again");
+    story.rounds(4, goes_on);
+    assert!(!story.ids().contains(&"R33".to_owned()), "{:?}", story.ids());
+    assert_eq!(story.report().place, Where::Healthy);
+}
+
 /// The filter was made stricter for a pod's device.
 #[test]
 fn a_pod_that_the_reverse_path_filter_cuts_off_is_more_than_a_stray() {

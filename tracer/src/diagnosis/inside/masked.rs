@@ -10,7 +10,7 @@ use crate::diagnosis::matching::{Asks, Packet};
 use crate::diagnosis::words::{command, count, distinct, list};
 use crate::diagnosis::{About, Finding, Rule, View, effects, evidence};
 use crate::event::FlowKey;
-use crate::model::clock::{SECOND, When};
+use crate::model::clock::{MEMORY, SECOND, When};
 use crate::model::endpoints::Endpoint;
 use crate::model::flows::Flow;
 use crate::model::latest::{Gathering, Latest};
@@ -80,10 +80,11 @@ fn is_for_others(view: &View<'_>, key: &FlowKey, flow: &Flow) -> bool {
     flow.iif != 0 && view.by_uplink(key.netns, flow.iif) && !is_of_node()
 }
 
-/// Those outside who are asked since some rule went away, and do not answer.
+/// Those outside who are asked since some rule went away, and lately, and do not answer.
 fn asked<'a>(view: &'a View<'_>, rules: &[&'a GoneRule]) -> BTreeMap<Endpoint, Asked<'a>> {
     let model = view.model;
     let words: Vec<Vec<&str>> = rules.iter().map(|rule| rule.words.split(' ').collect()).collect();
+    let lately = When::at(model.now().saturating_sub(MEMORY));
     // The latest first.
     let rules: Vec<(&GoneRule, Asks)> = rules
         .iter()
@@ -98,7 +99,8 @@ fn asked<'a>(view: &'a View<'_>, rules: &[&'a GoneRule]) -> BTreeMap<Endpoint, A
     // Those for what is sent to an end, whoever sends it.
     let mut to_end: Option<(Endpoint, Vec<&(&'a GoneRule, Asks)>)> = None;
     for (key, flow) in model.flows().iter() {
-        if !is_from_inside(view, key, flow) {
+        // What becomes of what is asked no more is not known.
+        if flow.last_arrived < lately || !is_from_inside(view, key, flow) {
             continue;
         }
         let end = Endpoint::at(key);
