@@ -88,7 +88,7 @@ fn dropped(model: &Model) -> Option<Finding> {
     let owners = distinct(
         sightings
             .iter()
-            .filter_map(|sighting| Some(owner(sighting.owner.as_ref()?))),
+            .filter_map(|sighting| Some(owner(sighting.owner_since(since)?))),
     );
     let of = if owners.is_empty() {
         String::new()
@@ -120,7 +120,7 @@ fn dropped(model: &Model) -> Option<Finding> {
         namespaces: places.iter().map(|(netns, _)| *netns).collect(),
         standing: None,
         devices: names.into_iter().collect(),
-        units: distinct(sightings.iter().flat_map(|sighting| sighting.units.iter().cloned())),
+        units: distinct(sightings.iter().flat_map(|sighting| sighting.units.since(since).cloned())),
         prevent: Vec::new(),
         check: check.collect(),
         remedy: vec![

@@ -227,7 +227,7 @@ impl Sum {
             .saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
         self.rate += share * lately.rate(before.into(), line.packets.into());
         if let Some(sighting) = model.books().sighting(key) {
-            self.units.extend(sighting.units.iter().cloned());
+            self.units.extend(sighting.units.all().cloned());
         }
     }
 }

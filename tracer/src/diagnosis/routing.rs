@@ -550,7 +550,7 @@ fn units(model: &Model, signature: Signature) -> Vec<String> {
             .books()
             .signed(model.node(), signature)
             .filter_map(|(key, _)| model.books().sighting(key))
-            .flat_map(|sighting| sighting.units.iter().cloned()),
+            .flat_map(|sighting| sighting.units.all().cloned()),
     )
 }
 

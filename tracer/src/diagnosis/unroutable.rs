@@ -162,14 +162,14 @@ fn no_route(model: &Model) -> Option<Finding> {
     let lines = || {
         let lines = model.books().lines();
         lines.filter(|(key, line)| {
-            ends::unroutable(key) && line.packets > 0 && namespaces.contains(&key.netns)
+            ends::unroutable(key) && line.packets > 0 && line.last >= since && namespaces.contains(&key.netns)
         })
     };
     let is_lost = !counted.is_empty()
         || stranded.is_sure()
         || lines().any(|(key, _)| has_no_default(model, key.netns, ends::unroutable_version(key)));
     let owners = distinct(lines().filter_map(|(key, _)| {
-        let owner = model.books().sighting(key)?.owner.as_ref()?;
+        let owner = model.books().sighting(key)?.owner_since(since)?;
         Some(super::words::owner(owner))
     }));
     let of = if owners.is_empty() {
@@ -239,6 +239,7 @@ fn no_route(model: &Model) -> Option<Finding> {
         .collect();
     let flows = flows(
         &stranded,
+        since,
         lines().filter_map(|(key, _)| model.books().sighting(key)),
     );
     let flows = if !flows.is_empty() {
@@ -272,8 +273,8 @@ fn no_route(model: &Model) -> Option<Finding> {
             .or(stranded.standing().filter(|_| is_old && stranded.is_sure())),
         devices: BTreeSet::new(),
         units: distinct(lines().flat_map(|(key, _)| {
-            let units = model.books().sighting(key).map(|sighting| &sighting.units);
-            units.into_iter().flatten().cloned()
+            let sighting = model.books().sighting(key).into_iter();
+            sighting.flat_map(|sighting| sighting.units.since(since).cloned())
         })),
         prevent: Vec::new(),
         check,
@@ -297,9 +298,9 @@ fn lost_way(model: &Model, finding: &mut Finding) -> Option<u64> {
     lost.filter(|lost| *lost > since)
 }
 
-/// Those that are known of which packets have no route.
-fn flows<'a>(stranded: &Stranded<'_>, seen: impl Iterator<Item = &'a Sighting>) -> Vec<FlowKey> {
-    let seen = seen.flat_map(|sighting| sighting.unroutable.iter().copied());
+/// Those that are known of which packets have no route since then.
+fn flows<'a>(stranded: &Stranded<'_>, since: u64, seen: impl Iterator<Item = &'a Sighting>) -> Vec<FlowKey> {
+    let seen = seen.flat_map(|sighting| sighting.unroutable_since(since));
     let all: BTreeSet<FlowKey> = stranded.flows.iter().map(|one| one.key).chain(seen).collect();
     all.into_iter().collect()
 }

@@ -7,12 +7,12 @@ use super::ends::{self, Sign, Signature};
 use super::growth::{Growing, History, Spell, growth};
 use super::hooks::{self, Hook};
 use super::node::Node;
-use super::plight::COUNTED;
+use super::shown::{Shown, is_of};
 use crate::event::{Entry, EntryKey, Example, Fate, FlowKey, Owner};
 
-/// Units that are named for one line of drops.
+/// Units that are named for one line of drops, at most: the latest.
 const UNITS: usize = 8;
-/// Connections of a line that are kept whose packets had no route, at most.
+/// Connections of a line that are kept whose packets had no route, at most: the latest.
 const UNROUTABLE: usize = 64;
 /// Flows that are kept of what examples have shown dropped of what had arrived, at most.
 const SHOWN: usize = 4_096;
@@ -28,6 +28,8 @@ pub(crate) struct Line {
     pub bytes: u64,
     /// Packets over the last seconds.
     pub history: History<u64>,
+    /// When packets of it were told last, in boot time.
+    pub last: u64,
     /// Packets and bytes that were told of the namespace before.
     before: (u64, u64),
 }
@@ -36,9 +38,9 @@ pub(crate) struct Line {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Sighting {
     /// Units of the sockets that had been found.
-    pub units: BTreeSet<String>,
-    /// Owner of the last socket that had been found.
-    pub owner: Option<Owner>,
+    pub units: Shown<String>,
+    /// Owner of the last socket that had been found, with when that was.
+    owner: Option<(u64, Owner)>,
     /// Flow of the last example.
     pub flow: Option<FlowKey>,
     /// Flow of the last example that was for one of this node's own addresses.
@@ -47,8 +49,8 @@ pub(crate) struct Sighting {
     pub own_packets: u64,
     /// Hooks of netfilter at which they were dropped, with when that was shown last.
     pub hooks: BTreeMap<Hook, u64>,
-    /// Connections whose packets had no route, the first of them: the packets have no headers yet.
-    pub unroutable: BTreeSet<FlowKey>,
+    /// Connections whose packets had no route: the packets have no headers yet.
+    unroutable: Shown<FlowKey>,
     /// When the first packet was shown that had not been counted by then.
     first: Option<u64>,
 }
@@ -56,9 +58,25 @@ pub(crate) struct Sighting {
 impl Sighting {
     /// The hooks at which some were shown to be dropped of what was counted since then.
     pub(crate) fn hooks_since(&self, since: u64) -> impl Iterator<Item = Hook> {
-        let is_its = move |last: u64| last.saturating_add(COUNTED) >= since;
-        let all = self.hooks.iter().filter(move |(_, last)| is_its(**last));
+        let all = self.hooks.iter().filter(move |(_, last)| is_of(**last, since));
         all.map(|(hook, _)| *hook)
+    }
+
+    /// The owner of the last socket that had been found for what was counted since then.
+    pub(crate) fn owner_since(&self, since: u64) -> Option<&Owner> {
+        let (last, owner) = self.owner.as_ref()?;
+        is_of(*last, since).then_some(owner)
+    }
+
+    /// Connections whose packets had no route, of those that were counted since then.
+    pub(crate) fn unroutable_since(&self, since: u64) -> impl Iterator<Item = FlowKey> {
+        self.unroutable.since(since).copied()
+    }
+
+    /// What was lost until then is over. Its units stay: they are of all that the line has.
+    fn conclude(&mut self, until: u64) {
+        self.owner = self.owner.take().filter(|(last, _)| *last > until);
+        self.unroutable.conclude(until);
     }
 
     /// A packet was shown.
@@ -180,6 +198,9 @@ impl Books {
         }
         let packets = entry.packets - line.before.0;
         let grown = growth(line.packets, packets);
+        if grown > 0 {
+            line.last = at;
+        }
         line.packets = packets;
         line.bytes = entry.bytes.saturating_sub(line.before.1);
         if key.fate == Fate::Dropped {
@@ -244,6 +265,9 @@ impl Books {
 
     /// What was lost until then is over: what is lost later is another loss.
     pub(crate) fn conclude(&mut self, until: u64) {
+        for sighting in self.sightings.values_mut() {
+            sighting.conclude(until);
+        }
         self.spells.retain(|_, spell| !spell.conclude(until));
         self.signs.retain(|_, spell| !spell.conclude(until));
         self.untracked.retain(|_, spell| !spell.conclude(until));
@@ -309,16 +333,15 @@ impl Books {
             sighting.hooks.extend(hook.map(|hook| (hook, at)));
         }
         if let Some(owner) = &example.owner {
-            if !owner.unit.is_empty() && sighting.units.len() < UNITS {
-                sighting.units.insert(owner.unit.clone());
+            if !owner.unit.is_empty() {
+                sighting.units.note(at, &owner.unit, UNITS);
             }
-            sighting.owner = Some(owner.clone());
+            sighting.owner = Some((at, owner.clone()));
         }
         if let Some((flow, _)) = example.socket
             && ends::unroutable(key)
-            && sighting.unroutable.len() < UNROUTABLE
         {
-            sighting.unroutable.insert(flow);
+            sighting.unroutable.note(at, &flow, UNROUTABLE);
         }
         sighting.flow = example.flow.or(sighting.flow);
         if let Some(flow) = example.flow

@@ -9,7 +9,7 @@
 //! `neighbours` who is asked for on the link, `unresolved` what waits for the answers of others, `unheard` what they said and was dropped, `sockets` and owners,
 //! `plight` how flows are off, `rows` keeps them side by side, `latest` what many of them share, `turn` what goes with them in their order, `starvation` when they begin to starve; `settings` the network
 //! configuration and its baseline, `invariants` what must hold in it, `parameters` which of the kernel's say something, `tables` of tracked connections, `units` of systemd, `deadlines` when it acts on them, `packages`, `timeline` all of their changes, `folding` which of these belong together, `bands` the books
-//! beside it; `ends`, `class` and `hooks` are the tables of the kernel's names.
+//! beside it; `ends`, `class` and `hooks` are the tables of the kernel's names, `shown` keeps what examples showed last.
 
 mod asked;
 pub(crate) mod bands;
@@ -40,6 +40,7 @@ pub(crate) mod queues;
 mod rows;
 pub(crate) mod runs;
 pub(crate) mod settings;
+mod shown;
 pub(crate) mod sockets;
 mod starvation;
 pub(crate) mod tables;

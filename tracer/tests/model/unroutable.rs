@@ -1,6 +1,9 @@
 //! A node that has no route for what it is to send.
 
-use tracer::event::{Body, Counter, CounterKey, EntryKey, Protocol, Seen, Setting, Source, Thing, Version};
+use tracer::event::{
+    Body, Counter, CounterKey, EntryKey, Example, FlowKey, Protocol, Seen, Setting, SocketState, Source,
+    Thing, Version,
+};
 use tracer::report::{Confidence, Fact, Relation, Where};
 
 use crate::story::*;
@@ -362,7 +365,21 @@ fn a_rule_that_came_long_ago_explains_nothing() {
     );
 }
 
-/// Packets of a connection have no route, as its socket shows: they have no headers yet. This had come before the default route went.
+/// A packet of this connection has no route, as its socket shows: it has no headers yet.
+fn show(story: &mut Story, key: FlowKey, who: &str) {
+    story.say(Body::Example(Box::new(Example {
+        entry: unroutable(),
+        flow: None,
+        packets: 1,
+        length: 60,
+        socket: Some((key, SocketState::Established)),
+        owner: Some(owner(who)),
+        stack: Vec::new(),
+        bytes: Vec::new(),
+    })));
+}
+
+/// Packets of a connection have no route. This had come before the default route went.
 fn after_another_change(thing: Thing, value: Option<&str>) -> tracer::report::Verdict {
     let mut story = before();
     let is_gone = value.is_none();
@@ -375,16 +392,7 @@ fn after_another_change(thing: Thing, value: Option<&str>) -> tracer::report::Ve
     let out = unroutable();
     story.rounds(6, |story| {
         story.add(out.clone(), 1);
-        story.say(Body::Example(Box::new(tracer::event::Example {
-            entry: out.clone(),
-            flow: None,
-            packets: 1,
-            length: 60,
-            socket: Some((client(40_000), tracer::event::SocketState::Established)),
-            owner: Some(owner("curl")),
-            stack: Vec::new(),
-            bytes: Vec::new(),
-        })));
+        show(story, client(40_000), "curl");
     });
     story.verdict("R04")
 }
@@ -483,4 +491,58 @@ fn what_is_mended_has_begun_when_it_was_told_to_have() {
         (report.verdicts.len(), report.episodes[0].onset.clone()),
         (0, told)
     );
+}
+
+/// Of more connections than can be kept, the way to one network is lost, and mended; and later that to another one.
+#[test]
+fn a_way_that_is_lost_later_has_its_own_cause_and_its_own_connections() {
+    let route = |destination: &str| Thing::Route {
+        table: 254,
+        action: "unicast".to_owned(),
+        destination: ip(destination),
+        prefix: 24,
+        metric: 0,
+    };
+    let leads = Some("via 10.10.0.7 dev eth0");
+    let (first, second) = (route("198.51.100.0"), route("203.0.113.0"));
+    let connection = |peer: &str, port| flow(Protocol::Tcp, "10.10.0.2", port, peer, 443);
+    let lose = |story: &mut Story, peer: &str, connections: u16, who: &str| {
+        story.rounds(6, |story| {
+            for number in 0..connections {
+                story.add(unroutable(), 1);
+                show(story, connection(peer, 41_000 + number), who);
+            }
+        });
+    };
+    for rounds in [4, 60] {
+        let mut story = before();
+        for route in [&first, &second] {
+            set(&mut story, route.clone(), leads, Seen::Found);
+        }
+        story.idle(4);
+        set(&mut story, first.clone(), None, Seen::Told);
+        lose(&mut story, "198.51.100.9", 70, "curl");
+        let verdict = story.verdict("R04");
+        assert_eq!(verdict.cause.relation, Relation::Explains);
+        assert!(verdict.cause.text.starts_with("route 198.51.100.0/24 went away"));
+        set(&mut story, first.clone(), leads, Seen::Told);
+        story.idle(rounds);
+        set(&mut story, second.clone(), None, Seen::Told);
+        lose(&mut story, "203.0.113.9", 3, "agent");
+        let verdict = story.verdict("R04");
+        assert!(
+            verdict.cause.text.starts_with("route 203.0.113.0/24 went away"),
+            "{rounds}: {}",
+            verdict.cause.text
+        );
+        assert_eq!(verdict.flows_total, 3, "{rounds}");
+        assert_eq!(verdict.units, ["agent.service"], "{rounds}");
+        assert!(
+            verdict
+                .explanation
+                .contains("Some of them were of agent[123] (agent.service)."),
+            "{}",
+            verdict.explanation
+        );
+    }
 }
