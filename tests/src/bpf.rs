@@ -31,6 +31,7 @@ const PROG_TYPE_SCHED_CLS: u32 = 3;
 const PROG_TYPE_XDP: u32 = 6;
 const PROG_TYPE_CGROUP_SKB: u32 = 8;
 const ATTACH_CGROUP_INET_INGRESS: u32 = 0;
+const ATTACH_CGROUP_INET_EGRESS: u32 = 1;
 const ATTACH_XDP: u32 = 37;
 const ATTACH_TCX_INGRESS: u32 = 46;
 const XDP_FLAGS_SKB_MODE: u32 = 1 << 1;
@@ -113,19 +114,30 @@ pub fn attach(hook: Hook, device: &str, word: Word) -> Result<OwnedFd> {
     call(BPF_LINK_CREATE, &link).with_context(|| format!("cannot attach a program at {hook:?} of {device}"))
 }
 
-/// Attaches a program to a cgroup that refuses all that arrives for the sockets in it. It is detached when the result is
-/// dropped.
+/// What a program of a cgroup is asked about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// What arrives for the sockets in it.
+    Arrives,
+    /// What they send.
+    Leaves,
+}
+
+/// Attaches a program to a cgroup that refuses all that goes this way. It is detached when the result is dropped.
 ///
 /// # Errors
 /// Where the kernel refuses.
-pub fn refuse(cgroup: &File) -> Result<OwnedFd> {
+pub fn refuse(cgroup: &File, way: Way) -> Result<OwnedFd> {
     const REFUSE: i32 = 0;
     let program =
-        load(PROG_TYPE_CGROUP_SKB, REFUSE).context("cannot load a program for what arrives in a cgroup")?;
+        load(PROG_TYPE_CGROUP_SKB, REFUSE).context("cannot load a program for the packets of a cgroup")?;
     let link = Link {
         prog_fd: u32::try_from(std::os::fd::AsRawFd::as_raw_fd(&program))?,
         target: u32::try_from(std::os::fd::AsRawFd::as_raw_fd(cgroup))?,
-        attach_type: ATTACH_CGROUP_INET_INGRESS,
+        attach_type: match way {
+            Way::Arrives => ATTACH_CGROUP_INET_INGRESS,
+            Way::Leaves => ATTACH_CGROUP_INET_EGRESS,
+        },
         flags: 0,
         more: [0; 2],
     };

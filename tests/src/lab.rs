@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::bpf;
+use crate::bpf::{self, Way};
 use crate::cgroup::Cgroup;
 use crate::conntrack;
 use crate::keeper::Keeper;
@@ -268,9 +268,9 @@ impl Lab {
                     self.start_in(actor, self.cgroup.as_ref())
                         .map(|traffic| self.traffic.push((actor, traffic)))?;
                 }
-                Step::Refuse => {
+                Step::Refuse(way) => {
                     let cgroup = self.cgroup.as_ref().context("no process is in a cgroup")?;
-                    self.attached.push(bpf::refuse(&cgroup.open()?)?);
+                    self.attached.push(bpf::refuse(&cgroup.open()?, way)?);
                 }
                 Step::Await(name, done) => {
                     self.wait_for(name, |counts| counts.values().all(|target| target.done() >= done))?;
@@ -337,10 +337,14 @@ impl Lab {
                 actor.addresses.join(" "),
                 self.node.name()
             ),
-            Step::Refuse => format!(
-                "attach a program to the cgroup {}, to refuse every packet",
-                self.node.name()
-            ),
+            Step::Refuse(way) => {
+                let does = match way {
+                    Way::Arrives => "arrives",
+                    Way::Leaves => "leaves",
+                };
+                let name = self.node.name();
+                format!("attach a program to the cgroup {name}, to refuse every packet that {does}")
+            }
             Step::Await(name, done) => format!("wait until {name} has done {done}"),
             Step::Freeze(name) => format!("kill -STOP {name}"),
             Step::Thaw(name) => format!("kill -CONT {name}"),

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 
 pub use self::list::STAGES;
 pub use self::need::{Need, is_own_machine};
-use crate::bpf::{Hook, Word};
+use crate::bpf::{Hook, Way, Word};
 use crate::incident;
 use crate::near::nearest;
 use crate::traffic::Role;
@@ -68,9 +68,9 @@ pub enum Step {
     Await(&'static str, u64),
     /// Starts a process of the traffic in the lab's own cgroup, as systemd starts a unit.
     Enclose(Actor),
-    /// Attaches a BPF program to the lab's own cgroup that refuses all that arrives for the processes in it, as
-    /// systemd's `IPAddressDeny=any` does.
-    Refuse,
+    /// Attaches a BPF program to the lab's own cgroup that refuses all that goes this way, as each of the two does that
+    /// systemd has for `IPAddressDeny=any`.
+    Refuse(Way),
     /// Stops a process of the traffic where it is (SIGSTOP), by its name.
     Freeze(&'static str),
     /// And lets it go on (SIGCONT).

@@ -257,6 +257,10 @@ mod tests {
             ("ip saddr 198.51.100.0/24 drop", Some(Fit::Surely)),
             ("ipv4 ip saddr 198.51.100.0/24 tcp sport 443 drop", None),
             ("ip saddr != 198.51.100.0/24 drop", None),
+            // What is asked beside may be so.
+            ("tcp sport 80 numgen random mod 4 0 drop", Some(Fit::Surely)),
+            ("tcp sport fib 0x03 drop", Some(Fit::Perhaps)),
+            ("ip saddr cmp drop", Some(Fit::Perhaps)),
             ("ip daddr 198.51.100.1 drop", None),
             ("ip saddr in @ban drop", Some(Fit::Perhaps)),
             ("ip saddr in @ban tcp dport 22 drop", None),

@@ -1,4 +1,4 @@
-//! What this node sends is kept from leaving by its own firewall.
+//! What this node sends is kept from leaving by its own firewall, or by a program of a cgroup.
 
 use std::collections::BTreeSet;
 
@@ -6,13 +6,13 @@ use super::lost::kinds;
 use super::share::Share;
 use super::sufferers::Sufferer;
 use super::suffering::Suffering;
-use super::words::{command, count, moment};
+use super::words::{command, count, distinct, list, managed_unit, moment};
 use super::{About, Finding, Rule, effects, evidence};
-use crate::event::{EntryKey, FlowKey, Protocol, SocketState};
+use crate::event::{EntryKey, FlowKey, Owner, Protocol, SocketState};
 use crate::model::Model;
 use crate::model::books::HeldBack;
 use crate::model::clock::{SECOND, When};
-use crate::model::ends;
+use crate::model::ends::{self, Keeper};
 use crate::model::flows::Flow;
 use crate::model::growth::Spell;
 use crate::model::hooks::Course;
@@ -40,7 +40,7 @@ pub(super) const FILTERED: Rule = Rule {
              others made.",
         ],
     },
-    examine: |view| whole(view.model),
+    examine: |view| whole(view.model, Keeper::Firewall),
     explains: effects::firewall,
     proved_by: effects::none,
     follows: &[],
@@ -79,7 +79,7 @@ pub(super) const PARTLY: Rule = Rule {
 const PACKETS: u64 = 2;
 const LASTING: u64 = SECOND;
 
-/// A flow that worked, and of which the firewall kept something from leaving.
+/// A flow that worked, and of which something was kept from leaving.
 struct Kept<'a> {
     key: &'a FlowKey,
     /// `None` where nothing of it has come or left since the start.
@@ -110,15 +110,15 @@ impl Kept<'_> {
 /// Flows that worked, in the order of their keys: those of which nothing leaves any more, and those of which a part does. Where one
 /// packet in ten is dropped, now and then two in a row are, which may be all that a flow sends for a while: that is none of the
 /// first.
-fn kept(model: &Model) -> (Vec<Kept<'_>>, Vec<Kept<'_>>) {
-    let all = model.books().filtered(model.now());
+fn kept(model: &Model, by: Keeper) -> (Vec<Kept<'_>>, Vec<Kept<'_>>) {
+    let all = model.books().kept_in(by, model.now());
     let worked = all.filter_map(|(key, held)| {
         let flow = model.flows().get(key);
         used_to_work(model, key, flow).then_some(Kept { key, flow, held })
     });
     let (mut whole, mut partly): (Vec<_>, Vec<_>) = worked.partition(Kept::is_whole);
     partly.retain(Kept::is_partly);
-    if let Some(share) = share(model, &partly) {
+    if let Some(share) = share(model, by, &partly) {
         let is_chance = |one: &Kept<'_>| {
             let in_a_row = u32::try_from(one.held.in_a_row.packets).unwrap_or(u32::MAX);
             share.makes_likely(in_a_row)
@@ -129,11 +129,13 @@ fn kept(model: &Model) -> (Vec<Kept<'_>>, Vec<Kept<'_>>) {
 }
 
 /// How much these have lost; `None` where they are none.
-fn share(model: &Model, kept: &[Kept<'_>]) -> Option<Share> {
+fn share(model: &Model, by: Keeper, kept: &[Kept<'_>]) -> Option<Share> {
     let dropped = |one: &Kept<'_>| {
         let shown = one.held.dropped;
         Spell {
-            packets: model.books().withheld(one.key.netns, model.now(), shown.packets),
+            packets: model
+                .books()
+                .withheld(by, one.key.netns, model.now(), shown.packets),
             ..shown
         }
     };
@@ -167,14 +169,22 @@ fn used_to_work(model: &Model, key: &FlowKey, flow: Option<&Flow>) -> bool {
     }
 }
 
-fn whole(model: &Model) -> Option<Finding> {
-    let (kept, _) = kept(model);
+/// What is found of flows of which nothing leaves any more since this one keeps it in.
+pub(super) fn whole(model: &Model, by: Keeper) -> Option<Finding> {
+    let (kept, _) = kept(model, by);
     let spell = kept.iter().map(|one| one.held.in_a_row).reduce(Spell::and)?;
     let namespaces: BTreeSet<u32> = kept.iter().map(|one| one.key.netns).collect();
-    let packets = lines(model, &namespaces).fold(0, |sum: u64, (_, packets)| sum.saturating_add(packets));
+    let packets = lines(model, by, &namespaces).fold(0, |sum: u64, (_, packets)| sum.saturating_add(packets));
+    let (does, has) = match by {
+        Keeper::Firewall => ("this node's own firewall drops it", "it has dropped"),
+        Keeper::Cgroup => (
+            "a BPF program of the senders' cgroup, or of one above that, drops it",
+            "such programs have dropped",
+        ),
+    };
     let explanation = format!(
-        "Since {} nothing leaves of {} on which packets came and went before: this node's own firewall drops it. Of what this \
-         node was sending it has dropped {} since the start of tracer, at least {} of them of {}.",
+        "Since {} nothing leaves of {} on which packets came and went before: {does}. Of what this node was sending {has} {} since \
+         the start of tracer, at least {} of them of {}.",
         moment(model, spell.since),
         count(kept.len() as u64, "flow"),
         count(packets, "packet"),
@@ -185,20 +195,19 @@ fn whole(model: &Model) -> Option<Finding> {
             "these flows"
         },
     );
-    let remedy = "Change the rule that the checks show. Risk: it may be there on purpose; ask whose it is, and do not flush what \
-                  others made.";
     Some(finding(
         model,
+        by,
         &kept,
         spell,
         (Confidence::Strong, explanation),
-        remedy,
     ))
 }
 
 fn partly(model: &Model) -> Option<Finding> {
-    let (_, kept) = kept(model);
-    let share = share(model, &kept)?;
+    let by = Keeper::Firewall;
+    let (_, kept) = kept(model, by);
+    let share = share(model, by, &kept)?;
     let (spell, confidence) = (share.lost, share.confidence()?);
     let shown = kept
         .iter()
@@ -218,22 +227,30 @@ fn partly(model: &Model) -> Option<Finding> {
         thousands(left(&kept)),
     );
     let remedy = "Change the rule that the checks show. Risk: it may be there on purpose, to hold somebody back; ask whose it is.";
-    Some(finding(model, &kept, spell, (confidence, explanation), remedy))
+    Some(Finding {
+        remedy: vec![remedy.to_owned()],
+        ..finding(model, by, &kept, spell, (confidence, explanation))
+    })
 }
 
-/// What the firewall kept from leaving in these namespaces, and how many packets.
-fn lines<'a>(model: &'a Model, namespaces: &'a BTreeSet<u32>) -> impl Iterator<Item = (&'a EntryKey, u64)> {
+/// What this one kept from leaving in these namespaces, and how many packets.
+fn lines<'a>(
+    model: &'a Model,
+    by: Keeper,
+    namespaces: &'a BTreeSet<u32>,
+) -> impl Iterator<Item = (&'a EntryKey, u64)> {
     let all = model.books().lines();
-    all.filter(|(key, line)| ends::filtered(key) && line.packets > 0 && namespaces.contains(&key.netns))
+    let is_its = move |key: &EntryKey| ends::keeper(key) == Some(by) && namespaces.contains(&key.netns);
+    all.filter(move |(key, line)| line.packets > 0 && is_its(key))
         .map(|(key, line)| (key, line.packets))
 }
 
 fn finding(
     model: &Model,
+    by: Keeper,
     kept: &[Kept<'_>],
     spell: Spell,
     (confidence, explanation): (Confidence, String),
-    remedy: &str,
 ) -> Finding {
     let mut sufferer = Sufferer::in_turn(model);
     let flows = kept.iter().map(|one| match one.flow {
@@ -244,29 +261,80 @@ fn finding(
             owner: model.owner(one.key),
         },
     });
-    let suffering = Suffering::of(flows);
+    let flows: Vec<Sufferer<'_>> = flows.collect();
+    let owners: Vec<&Owner> = flows.iter().filter_map(|flow| flow.owner).collect();
+    let suffering = Suffering::of(flows.into_iter());
     let namespaces = suffering.flows.namespaces();
-    let hooks = match kinds::hooks_in(model, &namespaces, Course::Out, spell.since) {
-        hooks if hooks.is_empty() => String::new(),
-        hooks => format!(" {}", kinds::hooks_text(&hooks)),
+    let (place, check, remedy) = match by {
+        Keeper::Firewall => (
+            match kinds::hooks_in(model, &namespaces, Course::Out, spell.since) {
+                hooks if hooks.is_empty() => String::new(),
+                hooks => format!(" {}", kinds::hooks_text(&hooks)),
+            },
+            ["nft -a list ruleset", "iptables-legacy-save -c"]
+                .iter()
+                .flat_map(|line| namespaces.first().map(|first| command(model, *first, line)))
+                .collect(),
+            vec![
+                "Change the rule that the checks show. Risk: it may be there on purpose; ask whose it is, and do not flush what \
+                 others made."
+                    .to_owned(),
+            ],
+        ),
+        Keeper::Cgroup => refusal(&owners),
     };
-    let evidence = evidence::unsent(lines(model, &namespaces), ends::version);
+    // systemd attaches a program again that is only detached.
+    let (remedy, prevent) = match by {
+        Keeper::Firewall => (remedy, Vec::new()),
+        Keeper::Cgroup => (Vec::new(), remedy),
+    };
+    let evidence = evidence::unsent(lines(model, by, &namespaces), ends::version);
     Finding {
         confidence,
-        explanation: format!("{explanation}{hooks}{}", suffering.named()),
+        explanation: format!("{explanation}{place}{}", suffering.named()),
         since: spell.since,
         last: spell.last,
         evidence: evidence.into_iter().take(5).collect(),
         units: suffering.units([]),
         flows: suffering.flows,
         standing: None,
-        prevent: Vec::new(),
+        prevent,
         devices: BTreeSet::new(),
-        check: ["nft -a list ruleset", "iptables-legacy-save -c"]
-            .iter()
-            .flat_map(|line| namespaces.first().map(|first| command(model, *first, line)))
-            .collect(),
+        check,
         namespaces,
-        remedy: vec![remedy.to_owned()],
+        remedy,
     }
+}
+
+/// Units that commands are told for.
+const UNITS: usize = 3;
+
+/// In which cgroups these are whose packets a program refuses, with a leading space; what shows the program, and what mends it.
+fn refusal(owners: &[&Owner]) -> (String, Vec<String>, Vec<String>) {
+    let cgroups = distinct(owners.iter().map(|owner| owner.cgroup.clone()));
+    let place = match cgroups.len() {
+        0 => String::new(),
+        1 => format!(" The cgroup is {}.", list(&cgroups)),
+        _ => format!(" The cgroups are {}.", list(&cgroups)),
+    };
+    let mut units = distinct(owners.iter().filter_map(|owner| managed_unit(owner)));
+    units.truncate(UNITS);
+    let shows =
+        |unit: &String| format!("systemctl show -p IPAddressDeny,IPAddressAllow,IPEgressFilterPath {unit}");
+    let allows = |unit: &String| {
+        format!(
+            "systemctl set-property --runtime {unit} IPAddressDeny=  # where the checks show that it denies the peer. Risk: it may be \
+             refused on purpose; ask whose it is. Lasts until the next boot."
+        )
+    };
+    let mut check: Vec<String> = units.iter().map(shows).collect();
+    check.push("bpftool cgroup tree".to_owned());
+    let mut remedy: Vec<String> = units.iter().map(allows).collect();
+    if remedy.is_empty() {
+        remedy.push(
+            "See who attached the program that the checks show, and have the peer allowed there. Risk: it may be refused on purpose."
+                .to_owned(),
+        );
+    }
+    (place, check, remedy)
 }

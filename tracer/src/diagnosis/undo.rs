@@ -14,7 +14,7 @@ pub(super) use self::firewall::put_back;
 use self::history::History;
 use self::instead::{is_taken, leads_as_before, stands_elsewhere};
 use super::effects::{covers, leads_as};
-use super::words::{command, count};
+use super::words::{CGROUP2, command, count};
 use crate::event::value::{self, NF_TABLES};
 use crate::event::{TABLE_LOCAL, TABLE_MAIN, Thing, Version, network, ruleset};
 use crate::model::Model;
@@ -384,9 +384,8 @@ fn setting(thing: &Thing, before: Option<&str>, after: Option<&str>) -> Option<L
         (Thing::Traffic { device, text }, None, Some(is)) => traffic(device, text, is),
         (Thing::CgroupPrograms { cgroup, hook }, None, Some(is)) => {
             let id = is.strip_prefix(value::PROGRAM)?.split([' ', ',']).next()?;
-            let mounted = "\"$(findmnt -nt cgroup2 -o TARGET | head -n1)\"";
             line(
-                format!("bpftool cgroup detach {mounted}{} {hook} id {id}", quoted(cgroup)),
+                format!("bpftool cgroup detach {CGROUP2}{} {hook} id {id}", quoted(cgroup)),
                 "Risk: it may be a shield, as what IPAddressDeny= of a unit is; ask whose it is, since systemd attaches it again.",
             )
         }

@@ -164,8 +164,21 @@ pub(super) struct Unread {
 pub(super) fn held(model: &Model, port: Port) -> Option<(Held, &Owner)> {
     let of_it = model.waiting().iter().filter(|(flow, _)| Port::of(flow) == port);
     of_it
-        .filter_map(|(_, wait)| Some((wait.held?, wait.owner.as_deref()?)))
+        .filter_map(|(_, wait)| Some((holds(model, wait)?, wait.owner.as_deref()?)))
         .next()
+}
+
+/// What stops the process that has a socket: what was seen of the process itself, or that its unit is frozen, of which the kernel
+/// tells at once.
+fn holds(model: &Model, wait: &Wait) -> Option<Held> {
+    let is_in_frozen_unit = |owner: &Owner| {
+        let state = model.units().state(&owner.unit);
+        let below = state.filter(|state| state.frozen);
+        let below = below.and_then(|state| owner.cgroup.strip_prefix(&state.cgroup));
+        below.is_some_and(|below| below.is_empty() || below.starts_with('/'))
+    };
+    let by_unit = || wait.owner.as_deref().is_some_and(is_in_frozen_unit);
+    wait.held.or_else(|| by_unit().then_some(Held::Frozen))
 }
 
 /// What holds it may be meant to: what somebody stops at a terminal, debugs, or pauses as a container has sockets too, and a
@@ -219,7 +232,11 @@ fn held_by((held, owner): (Held, &Owner)) -> (String, String) {
                 }
                 None => format!(
                     "echo 0 > {}  # Risk: somebody may have frozen it on purpose. One of the groups above may be what is frozen.",
-                    quoted(&format!("/sys/fs/cgroup{}/cgroup.freeze", owner.cgroup))
+                    format_args!(
+                        "{}{}",
+                        words::CGROUP2,
+                        quoted(&format!("{}/cgroup.freeze", owner.cgroup))
+                    )
                 ),
             },
         ),
@@ -516,7 +533,7 @@ fn by_port<'a>(all: impl Iterator<Item = (&'a FlowKey, &'a Wait)>, how: How) -> 
 fn stopped(model: &Model) -> impl Iterator<Item = Unread> {
     let now = model.now();
     let all = connections(model)
-        .filter(|(_, wait)| wait.held.is_some() && now.saturating_sub(wait.since) >= NOT_READ);
+        .filter(|(_, wait)| holds(model, wait).is_some() && now.saturating_sub(wait.since) >= NOT_READ);
     by_port(all, How::Held).into_values()
 }
 
@@ -525,7 +542,8 @@ fn running(model: &Model) -> impl Iterator<Item = Unread> {
     let now = model.now();
     let waits = |least: u64| {
         connections(model).filter(move |(flow, wait)| {
-            wait.held.is_none() && now.saturating_sub(wait.since) >= least && goes_on(model, flow, wait)
+            let runs = holds(model, wait).is_none();
+            runs && now.saturating_sub(wait.since) >= least && goes_on(model, flow, wait)
         })
     };
     let mut ports = by_port(waits(PAUSES), How::Runs);

@@ -105,6 +105,9 @@ pub(super) fn command(model: &Model, netns: u32, command: &str) -> String {
     }
 }
 
+/// Where cgroup v2 is mounted, as a word of a command: beside v1 it is a folder below `/sys/fs/cgroup`.
+pub(super) const CGROUP2: &str = "\"$(findmnt -nt cgroup2 -o TARGET | head -n1)\"";
+
 /// A namespace of this name is the one that the reader's commands run in.
 pub(super) fn is_of_reader(name: &str) -> bool {
     matches!(name, "" | "host")

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::clock::When;
-use super::ends::{self, Sign, Signature};
+use super::ends::{self, Keeper, Sign, Signature};
 use super::growth::{Growing, History, Spell, growth};
 use super::hooks::{self, Hook};
 use super::node::Node;
@@ -16,7 +16,7 @@ const UNITS: usize = 8;
 const UNROUTABLE: usize = 64;
 /// Flows that are kept of what examples have shown dropped of what had arrived, at most.
 const SHOWN: usize = 4_096;
-/// Flows that are kept of what a firewall keeps from leaving, at most.
+/// Flows that are kept of what a firewall or a cgroup keeps from leaving, at most.
 const FILTERED: usize = 1_024;
 
 /// What has been told of a line.
@@ -92,7 +92,7 @@ impl Sighting {
     }
 }
 
-/// What a firewall kept from leaving of a flow.
+/// What was kept from leaving of a flow.
 #[derive(Clone, Debug, Default)]
 struct Filtered {
     dropped: Growing,
@@ -102,7 +102,7 @@ struct Filtered {
     in_a_row: Option<Spell>,
 }
 
-/// What a firewall has lately kept from leaving of a flow: packets of examples, there were at least so many.
+/// What was lately kept from leaving of a flow: packets of examples, there were at least so many.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct HeldBack {
     /// All of them.
@@ -113,7 +113,7 @@ pub(crate) struct HeldBack {
     pub in_a_row: Spell,
 }
 
-/// What a firewall has lately kept from leaving in a namespace, in packets.
+/// What was lately kept from leaving in a namespace, in packets.
 #[derive(Clone, Debug, Default)]
 struct Withheld {
     counted: Growing,
@@ -165,12 +165,12 @@ pub(crate) struct Books {
     treated_as_foreign: Growing,
     /// By namespace and device.
     signs: BTreeMap<(Sign, u32, u32), Growing>,
-    /// Flows whose packets a firewall kept from leaving, as examples showed it: there were at least so many.
-    filtered: BTreeMap<FlowKey, Filtered>,
+    /// Flows whose packets were kept from leaving, and by whom, as examples showed it: there were at least so many.
+    filtered: BTreeMap<(Keeper, FlowKey), Filtered>,
     /// Flows of which examples have shown what had arrived and was dropped: when that was, to the moment.
     shown: BTreeMap<FlowKey, Growing>,
-    /// What a firewall kept from leaving, of all flows of a namespace.
-    withheld: BTreeMap<u32, Withheld>,
+    /// What each kept from leaving, of all flows of a namespace.
+    withheld: BTreeMap<(Keeper, u32), Withheld>,
     /// What connection tracking may have dropped, by namespace: see [`ends::may_be_untracked`].
     untracked: BTreeMap<u32, Growing>,
     /// Both, the proof and what supports it.
@@ -219,9 +219,9 @@ impl Books {
             let place = (sign, key.netns, key.device);
             self.signs.entry(place).or_default().note(since, at, grown);
         }
-        if ends::filtered(key) {
+        if let Some(keeper) = ends::keeper(key) {
             self.withheld
-                .entry(key.netns)
+                .entry((keeper, key.netns))
                 .or_default()
                 .counted
                 .note(since, at, grown);
@@ -257,9 +257,10 @@ impl Books {
         }
         self.sightings.retain(|key, _| !of_these(key));
         self.signs.retain(|(_, netns, _), _| !namespaces.contains(netns));
-        self.filtered.retain(|flow, _| !namespaces.contains(&flow.netns));
+        self.filtered
+            .retain(|(_, flow), _| !namespaces.contains(&flow.netns));
         self.shown.retain(|flow, _| !namespaces.contains(&flow.netns));
-        self.withheld.retain(|netns, _| !namespaces.contains(netns));
+        self.withheld.retain(|(_, netns), _| !namespaces.contains(netns));
         self.untracked.retain(|netns, _| !namespaces.contains(netns));
     }
 
@@ -297,20 +298,21 @@ impl Books {
             return;
         }
         if let Some(flow) = example.flow
-            && ends::filtered(key)
+            && let Some(keeper) = ends::keeper(key)
         {
             let packets = u64::from(example.packets.max(1));
             self.withheld
-                .entry(key.netns)
+                .entry((keeper, key.netns))
                 .or_default()
                 .shown
                 .note(at, at, packets);
             if self.filtered.len() >= FILTERED {
                 self.filtered.retain(|_, one| one.dropped.recent(at).is_some());
             }
-            if self.filtered.len() < FILTERED || self.filtered.contains_key(&flow) {
+            let kept = (keeper, flow);
+            if self.filtered.len() < FILTERED || self.filtered.contains_key(&kept) {
                 self.filtered
-                    .entry(flow)
+                    .entry(kept)
                     .or_default()
                     .note(at, packets, left(&flow));
             }
@@ -417,10 +419,10 @@ impl Books {
         self.untracked.get(&netns)?.recent(now)
     }
 
-    /// Flows whose packets a firewall has lately kept from leaving.
-    pub(crate) fn filtered(&self, now: u64) -> impl Iterator<Item = (&FlowKey, HeldBack)> {
-        let all = self.filtered.iter();
-        all.filter_map(move |(flow, one)| {
+    /// Flows whose packets were lately kept from leaving by this one.
+    pub(crate) fn kept_in(&self, by: Keeper, now: u64) -> impl Iterator<Item = (&FlowKey, HeldBack)> {
+        let all = self.filtered.iter().filter(move |((keeper, _), _)| *keeper == by);
+        all.filter_map(move |((_, flow), one)| {
             let held = HeldBack {
                 dropped: one.dropped.recent(now)?,
                 left_before: one.left_before,
@@ -430,11 +432,11 @@ impl Books {
         })
     }
 
-    /// About how many packets a firewall has lately kept from leaving, where examples have shown so many of them: what is beyond the
+    /// About how many packets this one has lately kept from leaving, where examples have shown so many of them: what is beyond the
     /// budget of examples is taken to be of the same flows as those.
-    pub(crate) fn withheld(&self, netns: u32, now: u64, shown: u64) -> u64 {
+    pub(crate) fn withheld(&self, by: Keeper, netns: u32, now: u64, shown: u64) -> u64 {
         let lately = |growing: &Growing| growing.recent(now).map_or(0, |spell| spell.packets);
-        let all = self.withheld.get(&netns);
+        let all = self.withheld.get(&(by, netns));
         let all = all.map(|one| (lately(&one.counted), lately(&one.shown)));
         let (counted, all_shown) = all.unwrap_or_default();
         if counted <= all_shown || all_shown == 0 {

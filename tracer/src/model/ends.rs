@@ -255,7 +255,32 @@ pub(crate) fn held_back(key: &EntryKey) -> bool {
 
 /// The same by the rules of a firewall alone.
 pub(crate) fn filtered(key: &EntryKey) -> bool {
-    key.fate == Fate::Dropped && !key.incoming && by_firewall(reason(key), symbol(key))
+    keeper(key) == Some(Keeper::Firewall)
+}
+
+/// Who keeps from leaving what sockets of this node send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Keeper {
+    /// A rule or the policy of a firewall.
+    Firewall,
+    /// A BPF program of the socket's cgroup, or of one above that (`BPF_CGROUP_RUN_PROG_INET_EGRESS` in `ip_finish_output`).
+    Cgroup,
+}
+
+/// A program of a cgroup has refused what a socket sent (include/net/dropreason-core.h).
+pub(crate) fn is_refused_to_leave(reason: &str) -> bool {
+    reason == "BPF_CGROUP_EGRESS"
+}
+
+/// Who has kept it from leaving; `None` where nobody, or where it was no such thing.
+pub(crate) fn keeper(key: &EntryKey) -> Option<Keeper> {
+    if key.fate != Fate::Dropped || key.incoming {
+        return None;
+    }
+    match reason(key) {
+        reason if is_refused_to_leave(reason) => Some(Keeper::Cgroup),
+        reason => by_firewall(reason, symbol(key)).then_some(Keeper::Firewall),
+    }
 }
 
 /// A firewall's rule or policy drops them. Where a kernel gives no reason, its place tells.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
 
 use super::clock::SECOND;
-use crate::event::{self, Run, UnitState};
+use crate::event::{self, Run, Timer, UnitState};
 
 /// Units of which runs are kept at most; what is told of further ones is counted.
 const UNITS: usize = 1024;
@@ -31,12 +31,17 @@ pub(crate) struct Past {
     since: Option<i64>,
     /// In the order of their beginnings.
     runs: VecDeque<Run>,
+    /// When each timer that starts it is known to have elapsed, by its name: the latest times, in ns since 1970.
+    elapsed: BTreeMap<String, VecDeque<i64>>,
 }
 
 impl Runs {
-    /// A timer starts this unit.
-    pub(super) fn begin(&mut self, unit: &str) {
-        self.of_new(unit);
+    /// A timer starts its unit, and elapsed last then, if it ever did.
+    pub(super) fn timer(&mut self, timer: &Timer) {
+        let past = self.of_new(&timer.unit);
+        if let (Some(past), Some(last)) = (past, timer.last) {
+            past.elapsed(&timer.name, last);
+        }
     }
 
     /// The journal has these.
@@ -116,6 +121,24 @@ impl Past {
         }
     }
 
+    fn elapsed(&mut self, timer: &str, at: i64) {
+        let times = self.elapsed.entry(timer.to_owned()).or_default();
+        if times.contains(&at) {
+            return;
+        }
+        times.push_back(at);
+        if times.len() > RUNS {
+            times.pop_front();
+        }
+    }
+
+    /// Whether this timer is known to have started a run: it elapsed when the run began. A unit may be started by other timers as
+    /// well, and by anybody.
+    pub(crate) fn is_by(&self, run: &Run, timer: &str) -> bool {
+        let mut times = self.elapsed.get(timer).into_iter().flatten();
+        times.any(|at| run.begun.abs_diff(*at) <= BEFORE.unsigned_abs())
+    }
+
     /// All that began from then on are known, in ns since 1970; `None` where only the last one was asked for.
     pub(crate) fn since(&self) -> Option<i64> {
         self.since
@@ -126,12 +149,6 @@ impl Past {
     pub(crate) fn runs(&self) -> &VecDeque<Run> {
         &self.runs
     }
-}
-
-/// Whether a timer that elapsed last at that time is known to have started a run: it began then. A unit may be started by
-/// other timers as well, and by anybody.
-pub(crate) fn is_by_timer(run: &Run, last: Option<i64>) -> bool {
-    last.is_some_and(|last| run.begun.abs_diff(last) <= BEFORE.unsigned_abs())
 }
 
 /// When a run may have done something: from its beginning for as long as its timer's random delay, and at least to its end
@@ -221,6 +238,23 @@ mod tests {
         }
     }
 
+    fn timer(unit: &str) -> Timer {
+        Timer {
+            name: "a.timer".to_owned(),
+            unit: unit.to_owned(),
+            seen: event::Seen::Found,
+            active: true,
+            result: String::new(),
+            next: None,
+            scheduled: None,
+            last: None,
+            random_delay: 0,
+            accuracy: 0,
+            schedule: Vec::new(),
+            persistent: false,
+        }
+    }
+
     fn state(invocation: &str, begun: i64, ended: i64) -> UnitState {
         UnitState {
             invocation: invocation.to_owned(),
@@ -249,7 +283,7 @@ mod tests {
         let mut runs = Runs::default();
         runs.seen(UNIT, None, &state("c", 30_000, 20_005));
         assert!(runs.of(UNIT).is_none(), "no timer starts it");
-        runs.begin(UNIT);
+        runs.timer(&timer(UNIT));
         runs.seen(UNIT, None, &state("c", 30_000, 20_005));
         runs.told(&told(
             7,
@@ -272,7 +306,7 @@ mod tests {
     #[test]
     fn a_unit_that_is_about_to_run_again_has_not_done_so() {
         let mut runs = Runs::default();
-        runs.begin(UNIT);
+        runs.timer(&timer(UNIT));
         let before = state("a", 10, 15);
         runs.seen(UNIT, None, &before);
         let next = state("b", 10, 15);
@@ -286,14 +320,29 @@ mod tests {
     #[test]
     fn a_timer_started_the_run_that_began_when_it_elapsed_and_of_others_that_is_not_known() {
         let begun = |begun| run("a", begun);
-        assert!(is_by_timer(&begun(HOUR), Some(HOUR + BEFORE)));
-        assert!(is_by_timer(&begun(HOUR + BEFORE), Some(HOUR)));
+        let mut past = Past::default();
+        assert!(!past.is_by(&begun(HOUR), "a.timer"), "it never elapsed");
+        past.elapsed("a.timer", HOUR);
+        past.elapsed("a.timer", 3 * HOUR);
+        assert!(past.is_by(&begun(HOUR - BEFORE), "a.timer"));
         assert!(
-            !is_by_timer(&begun(HOUR + 2 * BEFORE), Some(HOUR)),
+            past.is_by(&begun(HOUR + BEFORE), "a.timer"),
+            "it elapsed later once more"
+        );
+        assert!(past.is_by(&begun(3 * HOUR), "a.timer"));
+        assert!(
+            !past.is_by(&begun(HOUR + 2 * BEFORE), "a.timer"),
             "later by somebody"
         );
-        assert!(!is_by_timer(&begun(HOUR), Some(2 * HOUR)));
-        assert!(!is_by_timer(&begun(HOUR), None), "it never elapsed");
+        assert!(!past.is_by(&begun(2 * HOUR), "a.timer"));
+        assert!(
+            !past.is_by(&begun(HOUR), "b.timer"),
+            "another one starts it as well"
+        );
+        for number in 0..RUNS as i64 {
+            past.elapsed("a.timer", 4 * HOUR + number);
+        }
+        assert!(!past.is_by(&begun(HOUR), "a.timer"), "it is forgotten");
     }
 
     #[test]
@@ -308,7 +357,7 @@ mod tests {
             "the second was forgotten last"
         );
         for number in 0..UNITS {
-            runs.begin(&number.to_string());
+            runs.timer(&timer(&number.to_string()));
         }
         assert_eq!(runs.other(), 1);
         assert!(runs.of(UNIT).is_some());

@@ -281,7 +281,7 @@ impl Units {
             self.other += 1;
             return None;
         }
-        self.runs.begin(&timer.unit);
+        self.runs.timer(timer);
         if let Some(known) = self.units.get(&timer.unit) {
             self.runs.seen(&timer.unit, Some(&known.state), &known.state);
         }

@@ -1,26 +1,47 @@
 //! What keeps a process from running at all.
 
 use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
-use super::text;
+use super::{cgroup, text};
 use crate::event::Held;
 
 /// What keeps the process from running, if anything does; `None` also where it has ended or may not be looked at.
 ///
-/// A frozen process of cgroup v2 sleeps in `do_freezer_trap` (kernel/signal.c), one of v1 in `__refrigerator`
-/// (kernel/freezer.c): only the place where it waits tells.
+/// Of cgroup v2 the kernel tells that a group is frozen. Where that is not to be read, and in v1, the place where the process
+/// waits tells: `do_freezer_trap` (kernel/signal.c), which may be a part of `get_signal`, where others wait as well; of v1
+/// `__refrigerator` (kernel/freezer.c).
 pub(crate) fn held(pid: u32) -> Option<Held> {
     let stat = text::read(format!("/proc/{pid}/stat")).ok()?;
     match state(&stat)? {
         'T' if is_in_background(&stat) => Some(Held::Suspended),
         'T' => Some(Held::Stopped),
         't' => Some(Held::Traced),
-        'S' | 'D' => {
-            let place = fs::read_to_string(format!("/proc/{pid}/wchan")).ok()?;
-            matches!(place.trim(), "do_freezer_trap" | "__refrigerator").then_some(Held::Frozen)
-        }
+        'S' | 'D' => (is_in_frozen_group(pid) || waits_frozen(pid)).then_some(Held::Frozen),
         _ => None,
     }
+}
+
+fn is_in_frozen_group(pid: u32) -> bool {
+    // Nobody mounts it anew while a node runs.
+    static ROOT: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let groups = text::read(format!("/proc/{pid}/cgroup"));
+    let root = ROOT.get_or_init(cgroup::v2).as_ref();
+    root.zip(groups.ok())
+        .is_some_and(|(root, groups)| is_frozen(root, &groups))
+}
+
+/// The group of v2 in these lines of /proc/PID/cgroup is frozen, by itself or by one above it. The root never is.
+fn is_frozen(root: &Path, groups: &str) -> bool {
+    let path = groups.lines().find_map(|line| line.strip_prefix("0::/"));
+    let events = path.and_then(|path| fs::read_to_string(root.join(path).join("cgroup.events")).ok());
+    events.is_some_and(|events| events.lines().any(|line| line == "frozen 1"))
+}
+
+fn waits_frozen(pid: u32) -> bool {
+    let place = fs::read_to_string(format!("/proc/{pid}/wchan")).unwrap_or_default();
+    matches!(place.trim(), "do_freezer_trap" | "__refrigerator")
 }
 
 /// What stands in /proc/PID/stat behind the name, which may hold anything (proc_pid_stat(5)): the state first.
@@ -71,6 +92,25 @@ mod tests {
         assert_eq!(held(pid), Some(Held::Stopped));
         drop(sleeper);
         assert_eq!(held(pid), None, "it has ended");
+    }
+
+    /// As on a node that has v1 beside it, and as `systemctl freeze` leaves a unit.
+    #[test]
+    fn the_kernel_says_of_a_group_that_it_is_frozen() {
+        let root = std::env::temp_dir().join(format!("tracer-frozen-{}", std::process::id()));
+        let groups = "4:freezer:/\n1:name=systemd:/other\n0::/system.slice/web.service\n";
+        let group = root.join("system.slice/web.service");
+        fs::create_dir_all(&group).unwrap();
+        assert!(!is_frozen(&root, groups), "nothing says so");
+        for (events, is) in [
+            ("populated 1\nfrozen 1\n", true),
+            ("populated 1\nfrozen 0\n", false),
+        ] {
+            fs::write(group.join("cgroup.events"), events).unwrap();
+            assert_eq!(is_frozen(&root, groups), is, "{events}");
+            assert!(!is_frozen(&root, "0::/\n"), "it is another's");
+        }
+        fs::remove_dir_all(&root).unwrap();
     }
 
     #[test]

@@ -517,7 +517,8 @@ pub struct Run {
     pub ended: Option<String>,
     /// How it ended: `success`, `exit-code`, `signal`, `timeout` …; empty where that is not known.
     pub result: String,
-    /// This timer started it: it began when systemd says that the timer elapsed last. By whom others were started is not known.
+    /// This timer started it: it began when the timer elapsed, be it the last time or one that was seen. By whom others were started is not
+    /// known.
     #[serde(default)]
     pub by_timer: bool,
 }

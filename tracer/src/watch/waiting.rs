@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use crate::event::{Body, Event, FlowKey, Held, Owner, Queue, Socket};
 use crate::node::held;
 
-/// Processes of which it is looked whether they run, at most, of each namespace at each list: two small files of each are read.
+/// Processes of which it is looked whether they run, at most, of each namespace at each list: four small files of each are read.
 const MOST_LOOKS: usize = 1_024;
 
 /// Sockets in which something waits, as they were last told.

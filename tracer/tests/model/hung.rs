@@ -1,7 +1,8 @@
 //! Processes that do not read, and listeners that take no connection.
 
 use tracer::event::{
-    Body, EntryKey, Fate, FlowKey, Held, Origin, Owner, Protocol, Queue, Socket, SocketState,
+    Body, EntryKey, Fate, FlowKey, Held, Origin, Owner, Protocol, Queue, Seen, Socket, SocketState, Unit,
+    UnitState,
 };
 use tracer::report::{Confidence, Where};
 
@@ -235,6 +236,72 @@ fn data_of_tcp_that_waits_is_told_where_its_process_cannot_read_it() {
         verdict.remedy[0],
         "systemctl thaw db.service  # Risk: somebody may have frozen it on purpose."
     );
+}
+
+/// The sockets are listed every few seconds, and what holds their processes is seen then; that a unit is frozen is told at once.
+#[test]
+fn a_process_of_a_unit_that_is_frozen_does_not_run() {
+    let frozen = |frozen, cgroup: &str| {
+        let mut story = healthy();
+        story.socket(served(40_000), None, SocketState::Established, "db");
+        story.exchange(served(40_000));
+        story.tick();
+        waits(&mut story, served(40_000), SocketState::Established, None);
+        story.say(Body::Unit(Box::new(Unit {
+            name: "db.service".to_owned(),
+            seen: Seen::Told,
+            state: Some(UnitState {
+                active: "active".to_owned(),
+                sub: "running".to_owned(),
+                cgroup: cgroup.to_owned(),
+                frozen,
+                ..UnitState::default()
+            }),
+        })));
+        story.idle(8);
+        story
+    };
+    let verdict = frozen(true, "/system.slice/db.service").verdict("R14");
+    assert_eq!(verdict.confidence, Confidence::Strong);
+    assert!(
+        verdict.explanation.contains("is frozen"),
+        "{}",
+        verdict.explanation
+    );
+    assert!(frozen(false, "/system.slice/db.service").ids().is_empty());
+    assert!(
+        frozen(true, "/system.slice/box.service/db.service")
+            .ids()
+            .is_empty(),
+        "it is that of another manager"
+    );
+}
+
+/// On a node with both versions the hierarchy of v2 is a folder below `/sys/fs/cgroup`.
+#[test]
+fn a_group_that_is_no_unit_of_the_node_is_thawed_where_the_kernel_has_it() {
+    let mut story = healthy();
+    let of_pod = Owner {
+        cgroup: "/pods/1".to_owned(),
+        unit: String::new(),
+        ..owner("db")
+    };
+    story.say(Body::Queue(Box::new(Queue {
+        flow: served(40_000),
+        state: SocketState::Established,
+        inode: 5,
+        waiting: 700,
+        limit: None,
+        drops: None,
+        retries: 0,
+        owner: Some(of_pod),
+        held: Some(Held::Frozen),
+    })));
+    story.exchange(served(40_000));
+    story.idle(8);
+    let remedy = &story.verdict("R14").remedy[0];
+    let path = "echo 0 > \"$(findmnt -nt cgroup2 -o TARGET | head -n1)\"/pods/1/cgroup.freeze  # Risk: ";
+    assert!(remedy.starts_with(path), "{remedy}");
 }
 
 /// That a process is stopped is seen; that nobody meant it to be is not, unless it is a service's.

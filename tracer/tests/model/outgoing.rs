@@ -39,6 +39,58 @@ fn open_connections_whose_packets_a_firewall_keeps_from_leaving_are_a_fault() {
     assert_eq!(verdict.flows_total, 1);
 }
 
+/// What is sent by a process of a unit with `IPAddressDeny=`. That it is asked about what arrives is none of its two programs' doing.
+#[test]
+fn open_connections_of_which_a_program_of_the_cgroup_lets_nothing_leave_are_a_fault() {
+    let mut story = healthy();
+    let key = client(40_001);
+    story.socket(key, None, SocketState::Established, "curl");
+    story.exchange(key);
+    story.tick();
+    for (hook, program) in [("cgroup_inet_egress", 7), ("cgroup_inet_ingress", 8)] {
+        let thing = Thing::CgroupPrograms {
+            cgroup: "/system.slice/curl.service".to_owned(),
+            hook: hook.to_owned(),
+        };
+        let value = format!("program {program} (sd_fw tag 02 loaded by uid 0)");
+        set(&mut story, thing, Some(&value), Seen::Noticed, None);
+    }
+    story.rounds(6, |story| {
+        let refused = EntryKey {
+            iif: 0,
+            incoming: false,
+            ..drop("BPF_CGROUP_EGRESS", "ip_finish_output", Protocol::Tcp)
+        };
+        story.add(refused.clone(), 1);
+        story.example(refused, key, Some(SocketState::Established), "curl");
+    });
+    assert_eq!(story.ids(), ["R16"]);
+    assert_eq!(story.report().place, Where::GuestKernel);
+    let verdict = story.verdict("R16");
+    assert_eq!(verdict.confidence, Confidence::Strong);
+    assert_eq!(
+        verdict.explanation,
+        "Since 06:00:02 UTC nothing leaves of 1 flow on which packets came and went before: a BPF program of the senders' cgroup, or \
+         of one above that, drops it. Of what this node was sending such programs have dropped 6 packets since the start of \
+         tracer, at least 6 of them of this flow. The cgroup is /system.slice/curl.service. Affected: 1 flow of curl[123] \
+         (curl.service), tcp 10.10.0.2:40001 → 192.0.2.10:80."
+    );
+    assert!(
+        verdict.check[0].ends_with("IPEgressFilterPath curl.service"),
+        "{:?}",
+        verdict.check
+    );
+    assert_eq!(verdict.cause.relation, Relation::Explains);
+    assert!(
+        verdict.cause.text.contains("cgroup_inet_egress"),
+        "{}",
+        verdict.cause.text
+    );
+    let remedy = verdict.remedy.join("\n");
+    assert!(remedy.contains("cgroup_inet_egress id 7"), "{remedy}");
+    assert!(remedy.contains("IPAddressDeny=  # "), "{remedy}");
+}
+
 /// What is let through by deleting a table goes the way that its chains were at.
 #[test]
 fn the_risk_of_deleting_a_table_is_told_by_its_hooks() {

@@ -92,6 +92,36 @@ fn that_a_timer_elapsed_is_no_run_and_nothing_begins_in_it() {
     assert!(timer.past.iter().all(|run| !run.by_timer) && timer.last.is_some());
 }
 
+/// Of the others of the journal it is not known.
+#[test]
+fn each_run_that_was_seen_to_begin_as_its_timer_elapsed_is_by_that() {
+    let mut story = healthy();
+    with_past(&mut story, 0, 7200);
+    let mut begun = Vec::new();
+    for number in 1..=2 {
+        let at = START + number * 60 * SECOND;
+        story.say(Body::Timer(Box::new(Timer {
+            last: Some(at),
+            seen: Seen::Told,
+            ..made(0)
+        })));
+        begun.push(Run {
+            invocation: format!("seen {number}"),
+            begun: at + SECOND / 10,
+            ended: None,
+            result: String::new(),
+        });
+    }
+    story.say(Body::Runs(Box::new(Runs {
+        unit: UNIT.to_owned(),
+        since: START,
+        runs: begun,
+    })));
+    let timer = timer(&story);
+    let by_timer: Vec<bool> = timer.past.iter().map(|run| run.by_timer).collect();
+    assert_eq!(by_timer[..3], [true, true, false]);
+}
+
 #[test]
 fn an_onset_after_a_run_without_delay_is_outside() {
     let mut story = healthy();

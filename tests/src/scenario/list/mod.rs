@@ -17,7 +17,7 @@ use super::Stage;
 
 /// What all files of the list are made of.
 mod prelude {
-    pub(super) use crate::bpf::{Hook, Word};
+    pub(super) use crate::bpf::{Hook, Way, Word};
     pub(super) use crate::scenario::{
         Actor, Class, Column, Expectation, ExpectedDrop, Need, Place, Scenario, Step,
     };

@@ -12,6 +12,7 @@ pub(super) const ALL: &[Scenario] = &[
     UNKNOWN_ICMP,
     SOCKET_FILTER,
     ADDRESS_DENIED,
+    ADDRESS_DENIED_CLIENT,
     PEER_RESETS,
     QUITTER,
     OUT_OF_ORDER,
@@ -193,7 +194,7 @@ const ADDRESS_DENIED: Scenario = Scenario {
     needs: &[Need::CgroupV2],
     setup: &[Step::Start(PEER_SERVER), Step::Enclose(NODE_CLIENT)],
     traffic: &[NODE_SERVER, PEER_CLIENT],
-    break_it: &[Step::Refuse],
+    break_it: &[Step::Refuse(Way::Arrives)],
     heal: &[Step::Detach],
     expect: Expectation {
         exit_code: 1,
@@ -204,6 +205,24 @@ const ADDRESS_DENIED: Scenario = Scenario {
         ..FRAMES.expect
     },
     ..FRAMES
+};
+
+const ADDRESS_DENIED_CLIENT: Scenario = Scenario {
+    name: "address-denied-client",
+    title: "a program of the unit's cgroup refuses all that it sends",
+    breaks: "A program is attached to the cgroup of the client, as systemd does for IPAddressDeny=any.",
+    says: "R16, where: guest kernel. Drops BPF_CGROUP_EGRESS of what the node was sending, by policy.",
+    break_it: &[Step::Refuse(Way::Leaves)],
+    expect: Expectation {
+        drops: &[
+            ExpectedDrop::of(&["BPF_CGROUP_EGRESS"], &["ip_finish_output"], Class::Policy).outgoing(),
+            ExpectedDrop::of(&["BPF_CGROUP_EGRESS"], &["ip6_finish_output"], Class::Policy).outgoing(),
+        ],
+        column: None,
+        starved: None,
+        ..ADDRESS_DENIED.expect
+    },
+    ..ADDRESS_DENIED
 };
 
 const PEER_RESETS: Scenario = Scenario {

@@ -4,7 +4,9 @@ use super::{concerns, is_at, is_gone, thing};
 use crate::diagnosis::Finding;
 use crate::event::value;
 use crate::event::{Thing, Version};
+use crate::model::ends;
 use crate::model::timeline::Change;
+use crate::report::{Evidence, Fact};
 
 /// An XDP program was attached: by a link, or to the device itself, whose value names it.
 pub(in crate::diagnosis) fn xdp(finding: &Finding, change: &Change) -> bool {
@@ -35,10 +37,19 @@ pub(in crate::diagnosis) fn traffic(finding: &Finding, change: &Change) -> bool 
 pub(in crate::diagnosis) fn cgroup(finding: &Finding, change: &Change) -> bool {
     match thing(finding, change) {
         Some(Thing::BpfLink { .. }) => is_of(change, "cgroup"),
-        Some(Thing::CgroupPrograms { hook, .. }) => hook.starts_with("cgroup_inet_") && !is_gone(change),
+        Some(Thing::CgroupPrograms { hook, .. }) => is_asked(finding, hook) && !is_gone(change),
         Some(Thing::Program { .. }) => is_of(change, "cgroup_skb"),
         _ => false,
     }
+}
+
+/// Programs at this hook of a cgroup are asked about packets of the finding: about what is sent not those at
+/// `cgroup_inet_ingress`.
+fn is_asked(finding: &Finding, hook: &str) -> bool {
+    let is_sent = |evidence: &Evidence| matches!(&evidence.fact, Fact::Drop { reason, .. } if ends::is_refused_to_leave(reason));
+    let all = &finding.evidence;
+    let is_all_sent = !all.is_empty() && all.iter().all(is_sent);
+    hook.starts_with("cgroup_inet_") && !(is_all_sent && hook == "cgroup_inet_ingress")
 }
 
 /// A link came that has its program asked at a hook of netfilter, as a firewall's rules are, about packets of that version of IP.

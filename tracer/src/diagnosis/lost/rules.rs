@@ -1,7 +1,8 @@
 //! A rule for each way of losing packets before a socket.
 
 use super::{Kind, barred, lost, partly, table};
-use crate::diagnosis::{About, Finding, Rule, View, effects};
+use crate::diagnosis::{About, Finding, Rule, View, effects, outgoing};
+use crate::model::ends::Keeper;
 use crate::model::timeline::Change;
 use crate::report::{Confidence, Where};
 
@@ -213,30 +214,44 @@ pub(in crate::diagnosis) const STOLEN: Rule = rule(
     effects::traffic,
 );
 
-/// R16: a program of the cgroup refuses them.
+/// R16: a program of the cgroup refuses them, or what is sent.
 pub(in crate::diagnosis) const SOCKET_FILTER: Rule = rule(
     (
         "R16",
         "socket-filter",
-        "A filter of the socket or of its cgroup refuses what arrives for it",
+        "A filter of the socket or of its cgroup refuses what arrives for it, or what it sends",
     ),
     About {
-        signature: "Packets whose socket was found are dropped for SOCKET_FILTER, or for a reason of cgroup programs.",
-        meaning: "systemd attaches such programs for IPAddressDeny=, and for IPIngressFilterPath=; a process can give its \
-                  socket a filter itself.",
+        signature: "Packets whose socket was found are dropped for SOCKET_FILTER, or for a reason of cgroup programs. Or what this \
+                    node sends is dropped for BPF_CGROUP_EGRESS: of connections that are open, or of flows in which packets had come \
+                    and left before, and of which nothing has left since.",
+        meaning: "systemd attaches such programs for IPAddressDeny=, and for IPIngressFilterPath= and IPEgressFilterPath=; a \
+                  process can give its socket a filter itself. What never got through is told nowhere: it may be forbidden on \
+                  purpose.",
         check: &[
-            "systemctl show -p IPAddressDeny,IPAddressAllow,IPIngressFilterPath UNIT",
+            "systemctl show -p IPAddressDeny,IPAddressAllow,IPIngressFilterPath,IPEgressFilterPath UNIT",
             "bpftool cgroup tree",
             "ss -lntup -e",
         ],
         mend: &[
+            "systemctl set-property --runtime UNIT IPAddressDeny=  # where the unit denies the peer. Risk: it may be refused on \
+             purpose. Lasts until the next boot.",
             "Allow the peer in a drop-in of the unit (IPAddressAllow=), then systemctl daemon-reload. Risk: it may be refused on \
              purpose.",
         ],
     },
-    |view| lost(view, Kind::SocketFilter),
+    by_program,
     effects::cgroup,
 );
+
+/// What programs refuse of what arrives, and of what is sent: those of a unit mostly do both.
+fn by_program(view: &View<'_>) -> Option<Finding> {
+    let sent = outgoing::whole(view.model, Keeper::Cgroup);
+    match (lost(view, Kind::SocketFilter), sent) {
+        (Some(arrived), Some(sent)) => Some(arrived.and(sent)),
+        (arrived, sent) => arrived.or(sent),
+    }
+}
 
 /// R19: their checksums are wrong.
 pub(in crate::diagnosis) const CHECKSUM: Rule = rule(

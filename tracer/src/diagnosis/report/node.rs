@@ -412,7 +412,7 @@ fn timer(model: &Model, timer: &crate::event::Timer) -> Timer {
                 begun: utc(run.begun),
                 ended: run.ended.map(utc),
                 result: run.result.clone(),
-                by_timer: runs::is_by_timer(run, timer.last),
+                by_timer: past.is_some_and(|past| past.is_by(run, &timer.name)),
             })
             .collect(),
         past_total: runs.len() as u64,

@@ -1,10 +1,13 @@
 //! A rule in words close to those of `nft`.
 
-use std::collections::BTreeMap;
+mod registers;
+
 use std::net::IpAddr;
 
 use super::{Expression, VERDICT, Verdict, member};
 use crate::node::netlink::{array_at, string};
+
+use registers::Registers;
 
 /// Words of a rule at most: what is left out is told by an ellipsis.
 const MOST: usize = 24;
@@ -32,31 +35,86 @@ enum Kind {
     Number(&'static str),
     Mark(&'static str),
     Other(&'static str),
+    /// What loads it has been told just before.
+    Told,
 }
 
 /// `NFT_LOOKUP_F_INV`: what is not in the set.
 const LOOKUP_INVERTED: u32 = 1;
 
-/// What an expression loads, and into which register.
-fn load(expression: &Expression<'_>) -> Option<(u32, Kind)> {
+/// What an expression loads, into which register, and how many bytes of it are known to be written at most.
+fn load(expression: &Expression<'_>) -> Option<(u32, Kind, usize)> {
     // NFTA_META_DREG, NFTA_CT_DREG, NFTA_PAYLOAD_DREG: without it something is set.
     let register = expression.number(1)?;
     let number = |member| expression.number(member).unwrap_or_default();
+    let mut length = registers::WHOLE;
     let what = match expression.name.as_str() {
         // NFTA_META_KEY
         "meta" => meta(number(2)),
         // NFTA_CT_KEY
         "ct" => conntrack(number(2)),
         // NFTA_PAYLOAD_BASE, _OFFSET, _LEN
-        "payload" => payload(number(2), number(3), number(4)),
+        "payload" => {
+            length = usize::try_from(number(4)).unwrap_or(length);
+            payload(number(2), number(3), number(4))
+        }
         _ => return None,
     };
-    Some((register, what))
+    length = match what {
+        Kind::State | Kind::Mark(_) | Kind::Number(_) => size_of::<u32>(),
+        Kind::Protocol | Kind::Version => 1,
+        _ => length,
+    };
+    Some((register, what, length))
+}
+
+/// Into which register an expression puts something that is told by its name here.
+fn other_load(expression: &Expression<'_>) -> Option<u32> {
+    match expression.name.as_str() {
+        // NFTA_NG_DREG, NFTA_FIB_DREG, NFTA_RT_DREG, NFTA_EXTHDR_DREG, NFTA_OSF_DREG, NFTA_XFRM_DREG
+        "numgen" | "fib" | "rt" | "exthdr" | "osf" | "xfrm" => expression.number(1),
+        // NFTA_HASH_DREG, NFTA_SOCKET_DREG, NFTA_TUNNEL_DREG
+        "hash" | "socket" | "tunnel" => expression.number(2),
+        _ => None,
+    }
+}
+
+/// An expression that has no other words here than its name leaves the registers as they are.
+fn leaves_registers(name: &str) -> bool {
+    matches!(
+        name,
+        "connlimit"
+            | "dup"
+            | "dynset"
+            | "exthdr"
+            | "flow_offload"
+            | "fwd"
+            | "last"
+            | "limit"
+            | "log"
+            | "notrack"
+            | "objref"
+            | "queue"
+            | "quota"
+            | "range"
+            | "reject"
+            | "synproxy"
+            | "tproxy"
+    )
+}
+
+/// NFTA_NG_MODULUS, NFTA_NG_TYPE (`enum nft_ng_types`)
+fn numbers(expression: &Expression<'_>) -> String {
+    let how = match expression.number(3) {
+        Some(1) => "random",
+        _ => "inc",
+    };
+    format!("numgen {how} mod {}", expression.number(2).unwrap_or_default())
 }
 
 /// What is asked, and done.
 pub(super) fn of<'a>(expressions: impl Iterator<Item = Expression<'a>>) -> String {
-    let mut held: BTreeMap<u32, Held> = BTreeMap::new();
+    let mut held = Registers::default();
     // Registers that were loaded one after the other, in this order: a set may be asked for all of them at once.
     let mut loaded: Vec<u32> = Vec::new();
     let mut words = Vec::new();
@@ -66,30 +124,50 @@ pub(super) fn of<'a>(expressions: impl Iterator<Item = Expression<'a>>) -> Strin
             break;
         }
         let register = |number| expression.number(number).unwrap_or_default();
-        let load = load(&expression);
-        if load.is_none() && !matches!(expression.name.as_str(), "bitwise" | "byteorder" | "lookup") {
+        let (load, other) = (load(&expression), other_load(&expression));
+        let goes_on = matches!(expression.name.as_str(), "bitwise" | "byteorder" | "lookup");
+        if load.is_none() && other.is_none() && !goes_on {
             loaded.clear();
         }
         match expression.name.as_str() {
             "counter" => {}
-            _ if let Some((register, what)) = load => {
+            _ if let Some((register, what, length)) = load => {
                 loaded.push(register);
-                held.insert(register, what.into());
+                held.put(register, what.into(), length);
             }
-            // NFTA_BITWISE_SREG, _DREG, _LEN, _MASK, _XOR
+            name if let Some(register) = other => {
+                words.push(match name {
+                    "numgen" => numbers(&expression),
+                    name => name.to_owned(),
+                });
+                loaded.push(register);
+                held.forget(register);
+                held.put(register, Kind::Told.into(), registers::WHOLE);
+            }
+            // NFTA_BITWISE_SREG, _DREG, _LEN, _MASK, _XOR, _OP (0: mask and xor)
             "bitwise" => {
-                if let Some(mut of) = held.get(&register(1)).cloned() {
-                    of.mask = expression
-                        .member(4)
-                        .and_then(|mask| member(mask, 1))
-                        .map(Vec::from);
-                    held.insert(register(2), of);
+                let bits = |kind| expression.member(kind).and_then(|data| member(data, 1));
+                let is_mask = register(6) == 0 && bits(5).unwrap_or_default().iter().all(|byte| *byte == 0);
+                match held.get(register(1)).cloned() {
+                    Some(of) if is_mask && of.mask.is_none() => {
+                        let mask = bits(4).map(Vec::from);
+                        held.put(register(2), Held { mask, ..of }, register(3) as usize);
+                    }
+                    _ => held.forget(register(2)),
                 }
             }
+            // NFTA_BYTEORDER_SREG, _DREG, _OP, _LEN: its values are another's than those that are read here.
+            "byteorder" => match held.get(register(1)).cloned() {
+                Some(of) => {
+                    let turned = Kind::Other(of.what.name());
+                    held.put(register(2), turned.into(), register(4) as usize);
+                }
+                None => held.forget(register(2)),
+            },
             // NFTA_CMP_SREG, _OP, _DATA
             "cmp" => {
                 let value = expression.member(3).and_then(|data| member(data, 1));
-                match held.get(&register(1)) {
+                match held.get(register(1)) {
                     Some(held) => words.extend(held.compared(register(2), value.unwrap_or_default())),
                     None => words.push("cmp".to_owned()),
                 }
@@ -101,10 +179,10 @@ pub(super) fn of<'a>(expressions: impl Iterator<Item = Expression<'a>>) -> Strin
                 // More than one of them are a concatenation.
                 let one = [from];
                 let asked = first.and_then(|first| loaded.get(first..)).unwrap_or(&one);
-                let names: Vec<&str> = asked
+                let names = asked
                     .iter()
-                    .map(|one| held.get(one).map_or("a value", |held| held.what.name()))
-                    .collect();
+                    .map(|one| held.get(*one).map_or("a value", |held| held.what.name()));
+                let names: Vec<&str> = names.filter(|name| !name.is_empty()).collect();
                 let set = string(expression.member(1).unwrap_or_default());
                 let set = if set.starts_with("__") {
                     "a set".to_owned()
@@ -117,9 +195,13 @@ pub(super) fn of<'a>(expressions: impl Iterator<Item = Expression<'a>>) -> Strin
                     None if register(5) & LOOKUP_INVERTED != 0 => "not in",
                     None => "in",
                 };
-                words.push(format!("{} {how} {set}", names.join(" . ")));
-                if let Some(register) = expression.number(3) {
-                    held.remove(&register);
+                words.push(
+                    format!("{} {how} {set}", names.join(" . "))
+                        .trim_start()
+                        .to_owned(),
+                );
+                if let Some(register) = expression.number(3).filter(|register| *register != VERDICT) {
+                    held.forget(register);
                 }
                 loaded.clear();
             }
@@ -127,11 +209,21 @@ pub(super) fn of<'a>(expressions: impl Iterator<Item = Expression<'a>>) -> Strin
             "nat" => words.push(if register(1) == 0 { "snat" } else { "dnat" }.to_owned()),
             "masq" => words.push("masquerade".to_owned()),
             "redir" => words.push("redirect".to_owned()),
-            // What is no verdict only puts something into a register.
-            "immediate" => words.extend(expression.verdict().map(Verdict::words)),
+            // What is no verdict only puts something into a register: NFTA_IMMEDIATE_DREG.
+            "immediate" => match expression.verdict() {
+                Some(verdict) => words.push(verdict.words()),
+                None => held.forget(register(1)),
+            },
             // NFTA_MATCH_NAME, NFTA_TARGET_NAME: as iptables-nft has them.
             "match" | "target" => words.push(string(expression.member(1).unwrap_or_default())),
-            other => words.push(other.to_owned()),
+            // What is set has no register that is loaded.
+            "meta" | "ct" | "payload" => words.push(expression.name),
+            other => {
+                words.push(other.to_owned());
+                if !leaves_registers(other) {
+                    held = Registers::default();
+                }
+            }
         }
     }
     words.join(" ")
@@ -205,6 +297,7 @@ impl Kind {
             | Self::Number(name)
             | Self::Mark(name)
             | Self::Other(name) => name,
+            Self::Told => "",
             Self::Protocol => "protocol",
             Self::Version => "nfproto",
             Self::State => "ct state",
@@ -235,7 +328,11 @@ impl Kind {
             Self::Mark(_) => mark(bytes)?,
             Self::Number(_) => u32::from_ne_bytes(array_at(bytes, 0)?).to_string(),
             Self::State => states(bytes)?,
-            Self::Other(_) => return None,
+            // Of the machine's byte order, as `numgen` and `hash` have it, and of nothing that is longer.
+            Self::Told if bytes.len() == size_of::<u32>() => {
+                u32::from_ne_bytes(array_at(bytes, 0)?).to_string()
+            }
+            Self::Other(_) | Self::Told => return None,
         })
     }
 }
@@ -298,7 +395,7 @@ impl Held {
             text = format!("{text}/{}", bits.unwrap_or_else(|| hexadecimal(mask)));
         }
         Some(match self.what {
-            Kind::Protocol | Kind::Version => format!("{sign}{text}"),
+            Kind::Protocol | Kind::Version | Kind::Told => format!("{sign}{text}"),
             what => format!("{} {sign}{text}", what.name()),
         })
     }
@@ -422,6 +519,64 @@ mod tests {
             expression("nat", &number(1, 1)),
         ];
         assert_eq!(words(&to), "ip daddr map @to dnat");
+    }
+
+    /// `numgen random mod 4 0` of the machine's byte order, behind a port of the same register.
+    #[test]
+    fn what_is_loaded_is_no_longer_what_was_there_before() {
+        let port = || {
+            [
+                load("payload", &[1, 2, 0, 2]),
+                compare(0, &8080_u16.to_be_bytes()),
+            ]
+        };
+        let zero = || compare(0, &0_u32.to_ne_bytes());
+        let chance = [&port()[..], &[load("numgen", &[1, 4, 1]), zero(), verdict(0)]].concat();
+        assert_eq!(words(&chance), "sport 8080 numgen random mod 4 0 drop");
+        // By a small register, which is a part of that: NFT_REG32_00 is where NFT_REG_1 begins.
+        let part = [&port()[..], &[load("numgen", &[8, 4, 0]), zero(), verdict(0)]].concat();
+        assert_eq!(words(&part), "sport 8080 numgen inc mod 4 0 drop");
+        for (name, members) in [
+            ("fib", &[1, 2][..]),
+            ("rt", &[1, 0]),
+            ("exthdr", &[1, 2]),
+            ("hash", &[1, 1]),
+            ("socket", &[1, 1]),
+        ] {
+            let asked = [&port()[..], &[load(name, members), compare(0, &[3]), verdict(0)]].concat();
+            assert_eq!(words(&asked), format!("sport 8080 {name} 0x03 drop"));
+        }
+        let map = look_up(b"to\0", &[number(3, 1)]);
+        let value = attribute(2, &attribute(1, &[0; 4]));
+        let put = expression("immediate", &[number(1, 1), value].concat());
+        let other = expression("news", &[]);
+        for (unknown, told) in [(map, "sport map @to "), (put, ""), (other, "news ")] {
+            let asked = [&port()[..], &[unknown, zero(), verdict(0)]].concat();
+            assert_eq!(words(&asked), format!("sport 8080 {told}cmp drop"));
+        }
+    }
+
+    #[test]
+    fn what_overlaps_is_known_no_more_and_what_does_not_stays() {
+        let address = || load("payload", &[1, 1, 16, 4]);
+        // The second word of register 1: beside the address, and within the name of a device.
+        let mark = || load("meta", &[9, 3]);
+        let asks = |first| [first, mark(), compare(0, &[10, 0, 0, 1]), verdict(0)];
+        assert_eq!(words(&asks(address())), "ip daddr 10.0.0.1 drop");
+        assert_eq!(words(&asks(load("meta", &[1, 6]))), "cmp drop");
+    }
+
+    /// `meta mark > 5`
+    #[test]
+    fn what_is_turned_to_the_byte_order_of_the_network_is_read_as_no_number_of_the_machine() {
+        let turn = expression("byteorder", &[number(1, 1), number(2, 1), number(4, 4)].concat());
+        let above = [
+            load("meta", &[1, 3]),
+            turn,
+            compare(4, &5_u32.to_be_bytes()),
+            verdict(0),
+        ];
+        assert_eq!(words(&above), "mark > 0x00000005 drop");
     }
 
     #[test]

@@ -1,0 +1,50 @@
+//! What the registers of a rule hold, as its expressions come one after the other.
+
+use std::collections::BTreeMap;
+
+use super::Held;
+
+/// Bytes of a whole register (`NFT_REG_SIZE`).
+pub(super) const WHOLE: usize = 16;
+/// Bytes of the smallest one (`NFT_REG32_SIZE`).
+const WORD: usize = 4;
+/// The first of those (`NFT_REG32_00`), which is the beginning of `NFT_REG_1`.
+const FIRST_SMALL: u32 = 8;
+
+/// What is known of them, by the words at which it begins, with how many words it has.
+#[derive(Default)]
+pub(super) struct Registers(BTreeMap<usize, (Held, usize)>);
+
+impl Registers {
+    /// What begins in this register, where that is known.
+    pub(super) fn get(&self, register: u32) -> Option<&Held> {
+        self.0.get(&word(register)).map(|(held, _)| held)
+    }
+
+    /// So many bytes are put there: what they cover even in part is known no more.
+    pub(super) fn put(&mut self, register: u32, held: Held, bytes: usize) {
+        let first = word(register);
+        let words = bytes.div_ceil(WORD).max(1);
+        self.0
+            .retain(|at, (_, length)| *at + *length <= first || first.saturating_add(words) <= *at);
+        self.0.insert(first, (held, words));
+    }
+
+    /// Something is put there of which neither is known what it is nor how long.
+    pub(super) fn forget(&mut self, register: u32) {
+        let first = word(register);
+        self.0
+            .retain(|at, (_, length)| at.saturating_add(*length) <= first);
+    }
+}
+
+/// The word at which a register begins: four small ones are a whole one, and the first whole one is that of the verdict
+/// (`nft_parse_register` in net/netfilter/nf_tables_api.c).
+fn word(register: u32) -> usize {
+    let per_whole = (WHOLE / WORD) as u32;
+    let word = match register.checked_sub(FIRST_SMALL) {
+        Some(small) => small.saturating_add(per_whole),
+        None => register.saturating_mul(per_whole),
+    };
+    word as usize
+}
