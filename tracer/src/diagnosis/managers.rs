@@ -60,7 +60,7 @@ pub(super) fn is_one(unit: &str) -> bool {
 
 fn removed(view: &View<'_>) -> Option<Finding> {
     let model = view.model;
-    let gone: Vec<(u32, &Thing, &Change, &str)> = model
+    let mut gone: Vec<(u32, &Thing, &Change, &str)> = model
         .timeline()
         .all()
         .filter_map(|(_, change)| {
@@ -79,6 +79,10 @@ fn removed(view: &View<'_>) -> Option<Finding> {
             (counts && is_missing && is_its_start && is_one(unit)).then_some((*netns, thing, change, unit))
         })
         .collect();
+    let from = gone.iter().map(|(_, _, change, _)| change.at).min()?;
+    let later = Later::of(model, from);
+    // What another one does as well is not missed.
+    gone.retain(|(_, _, change, _)| !later.is_back(change));
     let (netns, _, first, unit) = *gone.first()?;
     let of_it: Vec<_> = gone.iter().filter(|(_, _, _, of)| *of == unit).collect();
     let number = |is: fn(&Thing) -> bool| of_it.iter().filter(|(_, thing, ..)| is(thing)).count() as u64;
@@ -96,8 +100,6 @@ fn removed(view: &View<'_>) -> Option<Finding> {
     let prevent = "Set ManageForeignRoutingPolicyRules=no and ManageForeignRoutes=no in a file in /etc/systemd/networkd.conf.d/ \
                    (section [Network]), where it is systemd-networkd: it then leaves those of others alone. Risk: what others \
                    forget stays.";
-    let from = of_it.iter().map(|(_, _, change, _)| change.at).min();
-    let later = Later::of(model, from.unwrap_or_default());
     Some(Finding {
         // By itself it says nothing of packets: what was removed may be missed by nobody.
         confidence: if model.starves() {
@@ -113,7 +115,8 @@ fn removed(view: &View<'_>) -> Option<Finding> {
             if of_it.len() == 1 { "is" } else { "are" }
         ),
         since: first.at,
-        last: of_it.iter().map(|(_, _, change, _)| change.at).max()?,
+        // It is missing still.
+        last: model.now(),
         evidence: of_it
             .iter()
             .take(5)

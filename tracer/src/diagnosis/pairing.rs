@@ -50,20 +50,33 @@ pub(super) struct Pairing {
     pub undo: Undo,
 }
 
-/// Holds a finding against the changes.
-pub(super) fn pair(model: &Model, rule: &Rule, finding: &Finding) -> Pairing {
-    let act = began_by(model, rule, finding);
+/// Holds a finding against the changes. One that hangs under a root that changes explain has the cause of that: what else the same act
+/// took away can bring it about as well, and has not. What is taken back is that of the root, which alone says what else can do the same.
+pub(super) fn pair(
+    model: &Model,
+    (rule, finding): (&Rule, &Finding),
+    root: Option<(&Rule, &Finding)>,
+) -> Pairing {
+    let of_root = root.map(|(root, began)| (root, began, began_by(model, root, began)));
+    let of_root = of_root.filter(|(_, _, act)| !act.is_empty());
+    let follows = of_root.is_some();
+    let (of, began, act) = of_root.unwrap_or_else(|| (rule, finding, began_by(model, rule, finding)));
     let (coincides, coincides_total) = coincidences(model, finding, &act);
-    let more = mending::meanwhile(model, rule, finding, &act);
+    let more = mending::meanwhile(model, of, began, &act);
     // It goes on by what came later.
     let is_back = !more.is_empty() && mending::are_back(model, &act);
-    let cause = cause(model, finding, &act, is_back);
-    let also = more.iter().take(COINCIDENCES).map(|told| report::Later {
-        change: told.number,
-        at: model.utc(told.change.at),
-        text: sentence(model, told.change),
-    });
-    let (also, also_total) = (also.collect(), more.len() as u64);
+    let it = if follows { of.id } else { IT };
+    let cause = cause(model, (it, began), &act, is_back);
+    let also = more
+        .iter()
+        .take(COINCIDENCES)
+        .filter(|_| !follows)
+        .map(|told| report::Later {
+            change: told.number,
+            at: model.utc(told.change.at),
+            text: sentence(model, told.change),
+        });
+    let (also, also_total) = (also.collect(), if follows { 0 } else { more.len() as u64 });
     let is_known = !act.is_empty();
     let mut undo = undo::of(model, &[act, more].concat());
     undo.is_whole &= is_known;
@@ -79,7 +92,7 @@ pub(super) fn pair(model: &Model, rule: &Rule, finding: &Finding) -> Pairing {
 
 /// A finding's cause alone, whatever became of it since.
 pub(super) fn cause_of(model: &Model, rule: &Rule, finding: &Finding) -> Cause {
-    cause(model, finding, &began_by(model, rule, finding), false)
+    cause(model, (IT, finding), &began_by(model, rule, finding), false)
 }
 
 /// What began it, the first of it first; empty where no change explains it.
@@ -287,18 +300,21 @@ pub(super) fn act<'a>(explaining: &[Told<'a>]) -> Vec<Told<'a>> {
     act
 }
 
+/// A finding, in the sentence that is said of it.
+const IT: &str = "it";
+
 /// `is_back`: all of the act was taken back since.
-fn cause(model: &Model, finding: &Finding, act: &[Told<'_>], is_back: bool) -> Cause {
+fn cause(model: &Model, (it, finding): (&str, &Finding), act: &[Told<'_>], is_back: bool) -> Cause {
     // The first of them began it.
     if let Some((Told { number, change, .. }, others)) = act.split_first() {
         let before = finding.since.saturating_sub(change.at);
         let when = match change.at.checked_sub(finding.since) {
             // One that was noticed says so itself.
-            Some(after) if after > 0 && change.noticed => format!("{} after it began", short(after)),
-            Some(after) if after > 0 => format!("told {} after it began", short(after)),
+            Some(after) if after > 0 && change.noticed => format!("{} after {it} began", short(after)),
+            Some(after) if after > 0 => format!("told {} after {it} began", short(after)),
             // What is missing is so from the change on.
-            Some(_) => "when it began".to_owned(),
-            _ => format!("{} before it began", short(before)),
+            Some(_) => format!("when {it} began"),
+            _ => format!("{} before {it} began", short(before)),
         };
         let with_it = match others.len() as u64 {
             0 => String::new(),

@@ -65,7 +65,7 @@ pub struct Verdict {
     pub since: String,
     /// When the last evidence was seen, UTC, RFC 3339. What is over may be told for 10 s more.
     pub last: String,
-    /// What brought it about, as far as that was seen.
+    /// What brought it about, as far as that was seen. Of what follows from a root that a change explains it is that one's.
     pub cause: Cause,
     /// What took it away, where nothing of it was seen later than 4 s after; absent while it goes on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -113,7 +113,7 @@ pub struct Cause {
     /// When that change was, UTC, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<String>,
-    /// Seconds from the change to the first evidence.
+    /// Seconds from the change to the first evidence, of the root where it is that one's cause.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seconds_before: Option<f64>,
     /// Who made the change, where that is known.

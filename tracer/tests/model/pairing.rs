@@ -4,7 +4,7 @@ use tracer::event::{
     Body, Fate, Job, JobState, Manager, Notice, NoticeKind, Owner, Packages, Protocol, Seen, Setting,
     SocketState, Thing, Timer, Unit, UnitState, Version,
 };
-use tracer::report::{Confidence, Fact, Relation, Where};
+use tracer::report::{Cause, Confidence, Fact, Relation, Where};
 
 use crate::story::*;
 
@@ -661,4 +661,49 @@ fn what_was_put_back_at_once_has_mended_it() {
     assert_eq!(report.place, Where::Healthy);
     let mended = report.episodes[0].mended.as_ref().unwrap();
     assert!(mended.text.contains("came"), "{mended:?}");
+}
+
+/// The one hand takes two rules away: by each of them what this node sends may get no answer, and it is the first that did it.
+#[test]
+fn what_follows_from_a_root_has_the_cause_of_that() {
+    let marked = Thing::Rule {
+        version: Version::V4,
+        priority: 9,
+        text: "from all fwmark 0x200/0xf00 lookup 2004".to_owned(),
+        table: 2004,
+    };
+    let mut story = before();
+    set(&mut story, marked.clone(), Some(""), Seen::Found, None);
+    let other = flow(Protocol::Tcp, "10.10.0.2", 42_000, "198.51.100.1", 443);
+    story.exchange(other);
+    story.idle(2);
+    set(&mut story, marked, None, Seen::Told, Some(networkd()));
+    set(&mut story, local_rule(), None, Seen::Told, Some(networkd()));
+    story.rounds(8, |story| {
+        story.ask(other);
+        for port in [40_000, 40_001, 40_002] {
+            story.ask_and_lose(client(port), foreign());
+        }
+    });
+    let (root, path) = (story.verdict("R01"), story.verdict("D01"));
+    assert_eq!(path.under.as_deref(), Some("R01"));
+    assert_eq!(root.cause.relation, Relation::Explains);
+    assert!(root.cause.text.ends_with(" it began."), "{}", root.cause.text);
+    let text = root.cause.text.replace(" it began", " R01 began");
+    assert_eq!(
+        path.cause,
+        Cause {
+            text,
+            ..root.cause.clone()
+        }
+    );
+    assert!(path.also.is_empty(), "{:#?}", path.also);
+    for verdict in [root, path] {
+        let has = |words| verdict.remedy.iter().any(|line| line.contains(words));
+        assert!(
+            has("lookup local") && !has("lookup 2004"),
+            "{:#?}",
+            verdict.remedy
+        );
+    }
 }

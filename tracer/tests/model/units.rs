@@ -96,6 +96,50 @@ fn what_a_manager_removed_is_counted() {
     assert_eq!(removed(2), format!("{begun} 2 rules, which are still missing."));
 }
 
+/// Who mends it by hand sets the rule where the kernel has its own, which is not where it was.
+#[test]
+fn what_another_rule_does_as_well_is_not_missing_and_the_rest_is_until_now() {
+    let rule = |priority, text: &str, table| Thing::Rule {
+        version: Version::V4,
+        priority,
+        text: text.to_owned(),
+        table,
+    };
+    let local = |priority| rule(priority, "from all lookup local", 255);
+    let marked = rule(9, "from all fwmark 0x200/0xf00 lookup 2004", 2004);
+    let name = "systemd-networkd.service";
+    let mut story = healthy();
+    unit(&mut story, name, Seen::Found, runs("1"));
+    let both = [local(100), marked];
+    for thing in both.clone() {
+        set(&mut story, thing, Some(""), Seen::Found, None);
+    }
+    story.idle(4);
+    unit(&mut story, name, Seen::Told, runs("2"));
+    for thing in both {
+        set(&mut story, thing, None, Seen::Told, Some(networkd()));
+    }
+    story.idle(2);
+    set(&mut story, local(0), Some(""), Seen::Told, None);
+    story.idle(20);
+    let report = story.report();
+    let verdict = story.verdict("R02");
+    let explanation = &verdict.explanation;
+    assert!(
+        explanation.ends_with(" removed 1 rule, which is still missing."),
+        "{explanation}"
+    );
+    assert_eq!(
+        verdict
+            .remedy
+            .iter()
+            .filter(|line| line.contains("ip rule add"))
+            .count(),
+        1
+    );
+    assert_eq!(verdict.last, report.window.end);
+}
+
 /// A unit that crashed was not ended by anybody's force.
 #[test]
 fn how_a_unit_ended_is_told_by_its_result() {

@@ -326,14 +326,30 @@ fn decides(rule: &Rule, finding: &Finding) -> bool {
 /// the rules.
 pub(super) fn all(model: &Model, past: &Past, most: usize) -> Vec<Verdict> {
     let stand = judged(&View::of(model, past));
-    let all = stand.found.into_iter();
-    let mut verdicts: Vec<Verdict> = all.map(|one| verdict(model, one, most)).collect();
+    let pair = |one: &Judged| {
+        // Of what says nothing of packets by itself the cause is a step on the way to that of its root.
+        let root = root(&stand.found, one).filter(|_| one.rule.place.is_some());
+        let root = root.map(|root| (root.rule, &root.finding));
+        pairing::pair(model, (one.rule, &one.finding), root)
+    };
+    let pairings: Vec<Pairing> = stand.found.iter().map(pair).collect();
+    let all = stand.found.into_iter().zip(pairings);
+    let mut verdicts: Vec<Verdict> = all
+        .map(|(one, pairing)| verdict(model, one, pairing, most))
+        .collect();
     // The sort is stable.
     verdicts.sort_by_key(|verdict| (Reverse(verdict.decides()), verdict.under.is_some()));
     verdicts
 }
 
-fn verdict(model: &Model, judged: Judged, most: usize) -> Verdict {
+/// What it hangs under, and that under, up to what hangs under none; `None` where it does not itself.
+fn root<'a>(found: &'a [Judged], one: &Judged) -> Option<&'a Judged> {
+    let above = |one: &Judged| found.iter().find(|above| Some(above.rule.id) == one.under);
+    let all = std::iter::successors(above(one), |one| above(one));
+    all.take(found.len()).last()
+}
+
+fn verdict(model: &Model, judged: Judged, pairing: Pairing, most: usize) -> Verdict {
     let Judged {
         rule,
         finding,
@@ -347,7 +363,7 @@ fn verdict(model: &Model, judged: Judged, most: usize) -> Verdict {
         also,
         also_total,
         undo,
-    } = pairing::pair(model, rule, &finding);
+    } = pairing;
     let mut remedy = Vec::new();
     // What is mended needs no more than to be kept from happening again.
     if mended.is_none() {
