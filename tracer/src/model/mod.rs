@@ -308,6 +308,7 @@ impl Model {
         }
         self.sockets.leave(inodes);
         self.endpoints.leave(inodes);
+        self.neighbours.leave(inodes);
         self.worked.leave(inodes);
         self.queues.leave(inodes);
         self.unresolved.leave(inodes);
@@ -451,6 +452,7 @@ impl Model {
             }
             self.sockets.forget(now);
             self.endpoints.forget(now);
+            self.neighbours.forget(&self.node);
             self.queues.forget(now);
             self.unresolved.forget(now);
             let sockets = &self.sockets;
