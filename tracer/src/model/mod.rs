@@ -453,6 +453,7 @@ impl Model {
             self.sockets.forget(now);
             self.endpoints.forget(now);
             self.neighbours.forget(&self.node);
+            self.worked.forget(now, &self.plights);
             self.queues.forget(now);
             self.unresolved.forget(now);
             let sockets = &self.sockets;
