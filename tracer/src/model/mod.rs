@@ -309,6 +309,7 @@ impl Model {
         }
         self.sockets.leave(inodes);
         self.endpoints.leave(inodes);
+        self.neighbours.leave(inodes);
         self.worked.leave(inodes);
         self.queues.leave(inodes);
         self.unresolved.leave(inodes);
@@ -452,6 +453,8 @@ impl Model {
             }
             self.sockets.forget(now);
             self.endpoints.forget(now);
+            self.neighbours.forget(&self.node);
+            self.worked.forget(now, &self.plights);
             self.queues.forget(now);
             self.unresolved.forget(now);
             let sockets = &self.sockets;

@@ -1,6 +1,6 @@
 //! Who is asked for on the link, and whether this node answers: without an answer nothing else arrives.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::growth::{Spell, growth};
@@ -67,6 +67,21 @@ impl Neighbours {
                 spell.packets = spell.packets.saturating_add(asked);
             }
         }
+    }
+
+    /// Forgets what was asked in these namespaces.
+    pub(crate) fn leave(&mut self, namespaces: &BTreeSet<u32>) {
+        self.told.retain(|(netns, ..), _| !namespaces.contains(netns));
+        self.addresses.retain(|(netns, _), _| !namespaces.contains(netns));
+    }
+
+    /// Forgets what was asked for addresses that the node has no more. The source has forgotten them too: of one that comes again
+    /// it counts anew.
+    pub(crate) fn forget(&mut self, node: &Node) {
+        self.told
+            .retain(|(netns, address, _), _| node.has_address(*netns, *address));
+        self.addresses
+            .retain(|(netns, address), _| node.has_address(*netns, *address));
     }
 
     /// Each address that was asked for, by namespace and address.

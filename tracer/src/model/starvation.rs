@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Model;
+use super::clock::SECOND;
 use super::endpoints::Endpoint;
 use super::flows::Flow;
 use super::plight::Plight;
@@ -15,6 +16,10 @@ use crate::event::FlowKey;
 
 /// Services that are kept, at most. Of those beyond, each flow is known to have worked by its own packets alone.
 const MOST: usize = 16_384;
+/// Above so many, idle ones are forgotten. Below it none is: what something is for once in a day is known to have worked.
+const MANY: usize = MOST / 4 * 3;
+/// Idle for this long: 10 min.
+const IDLE: u64 = 600 * SECOND;
 
 /// What a flow is for: many flows, one after another, are for the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,6 +60,19 @@ impl Worked {
             let working = Working { first: at, last: at };
             self.0.insert(service, working);
         }
+    }
+
+    /// Forgets the idle ones, where there are many. Those that these lack something of are not idle.
+    pub(super) fn forget(&mut self, now: u64, plights: &[Plight]) {
+        if self.0.len() < MANY {
+            return;
+        }
+        let lacking = plights
+            .iter()
+            .map(|plight| Service::of(&plight.key, plight.is_reply));
+        let lacking: BTreeSet<Service> = lacking.collect();
+        self.0
+            .retain(|service, working| now.saturating_sub(working.last) <= IDLE || lacking.contains(service));
     }
 
     /// Forgets those of these namespaces.

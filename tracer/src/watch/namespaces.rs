@@ -47,7 +47,7 @@ pub(super) struct Namespaces {
     notes: BTreeMap<u32, Vec<Note>>,
     /// By namespace and index, as they were last told.
     devices: BTreeMap<(u32, u32), Device>,
-    /// Some device was told since the addresses were asked for.
+    /// Some device was told, or is gone with its namespace, since the addresses were asked for.
     changed: bool,
     /// Others are watched than when that was last asked.
     listed: bool,
@@ -354,6 +354,7 @@ impl Namespaces {
         self.notes.remove(&inode);
         self.busy.remove(&inode);
         self.devices.retain(|(netns, _), _| *netns != inode);
+        self.changed = true;
     }
 
     /// Reads the devices of these namespaces, and tells what is new of both.

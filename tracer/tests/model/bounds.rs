@@ -1,6 +1,8 @@
 //! What is kept is bounded, and the ledger loses nothing by that.
 
-use tracer::event::{Body, Counter, CounterKey, Fate, Protocol, Queue, Seen, SocketState, Source, Thing};
+use tracer::event::{
+    Body, Counter, CounterKey, Fate, FlowKey, Protocol, Queue, Seen, SocketState, Source, Thing,
+};
 use tracer::report::Ledger;
 
 use crate::pairing::set;
@@ -247,4 +249,46 @@ fn a_full_table_of_routes_leaves_room_for_what_else_is_configured() {
             .iter()
             .any(|setting| setting.object == "device eth0")
     );
+}
+
+/// What works once in a while is known to have worked, where few services do. Where many did, those that are idle leave their room
+/// to others, but for those that something lacks.
+#[test]
+fn services_that_are_idle_leave_their_room_to_others_where_there_are_many() {
+    let seldom = |port| flow(Protocol::Tcp, "10.10.0.2", port, "192.0.2.10", 80);
+    let other = |port| flow(Protocol::Tcp, "10.10.0.2", port, "192.0.2.20", 80);
+    let lost = drop("IP_RPFILTER", "ip_rcv_finish_core", Protocol::Tcp);
+    let is_onset = |services: u32, works: Option<FlowKey>, fails: FlowKey| {
+        let mut story = Story::begin();
+        story.exchange(seldom(40_000));
+        for number in 0..services {
+            let peer = std::net::Ipv4Addr::from(0xcb00_0000 + number);
+            story.exchange(flow(Protocol::Tcp, "10.10.0.2", 50_000, &peer.to_string(), 80));
+        }
+        story.tick().pause(600);
+        if let Some(key) = works {
+            story.rounds(4, |story| story.exchange(key));
+        }
+        story.rounds(6, |story| story.ask_and_lose(fails, lost.clone()));
+        let report = story.report();
+        let told = |text: &str| {
+            let mut texts = report
+                .node
+                .changes
+                .iter()
+                .filter_map(|change| change.after.as_deref());
+            texts.any(|one| one.contains(text))
+        };
+        assert_ne!(
+            told("begins to starve"),
+            told("since tracer looks"),
+            "{:?}",
+            report.node.changes
+        );
+        told("begins to starve")
+    };
+    assert!(is_onset(10, None, seldom(40_001)));
+    assert!(!is_onset(10, None, other(40_001)), "it never worked");
+    assert!(is_onset(16_384, None, seldom(40_001)), "it lacks something");
+    assert!(is_onset(16_384, Some(other(40_000)), other(40_001)));
 }

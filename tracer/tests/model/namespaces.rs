@@ -1,8 +1,8 @@
 //! Each namespace has its own books, and no packet is in the node's twice.
 
 use tracer::event::{
-    Body, Counter, CounterKey, Device, EntryKey, Fate, FlowKey, Namespace, NamespaceEnded, Origin, Owner, Peer, Protocol, Seen,
-    Setting, SocketState, Source, Thing,
+    Body, Counter, CounterKey, Device, EntryKey, Fate, FlowKey, Namespace, NamespaceEnded, Origin, Owner,
+    Peer, Protocol, Seen, Setting, SocketState, Source, Thing,
 };
 use tracer::report::{Became, Followed, Following, Ledger, Role, What, Where};
 
@@ -324,9 +324,19 @@ fn counters_of_a_namespace_that_ended_are_not_those_of_the_next_with_its_inode()
         }
         story.tick();
         let report = story.report();
-        let ledger = |name: &str| report.namespaces.iter().find(|one| one.name == name).unwrap().ledger;
+        let ledger = |name: &str| {
+            report
+                .namespaces
+                .iter()
+                .find(|one| one.name == name)
+                .unwrap()
+                .ledger
+        };
         assert_eq!((ledger("pod").dropped, ledger("pod").answered), (30, 20));
-        assert_eq!((ledger("next").dropped, ledger("next").answered), (lost, 50 - lost));
+        assert_eq!(
+            (ledger("next").dropped, ledger("next").answered),
+            (lost, 50 - lost)
+        );
         let counters = report.counters.iter().map(|one| one.packets);
         assert_eq!(counters.sum::<u64>(), lost);
         assert_eq!(report.lost_before_arrival, 4, "it was lost all the same");

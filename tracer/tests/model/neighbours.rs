@@ -1,6 +1,6 @@
 //! Neighbours ask for an address of this node.
 
-use tracer::event::{Body, Neighbour};
+use tracer::event::{Body, NamespaceEnded, Neighbour};
 use tracer::report::{Confidence, Where};
 
 use crate::story::*;
@@ -112,4 +112,39 @@ fn an_answer_by_another_device_is_one() {
     assert!(story.ids().is_empty());
     let told = &story.report().neighbours[0];
     assert_eq!((told.asked, told.answered, told.unanswered), (6, 6, 0));
+}
+
+/// As many addresses as there is room for are asked for, of which the node has none.
+fn many(story: &mut Story, netns: u32) {
+    for number in 0..1024_u32 {
+        story.say(Body::Neighbour(Neighbour {
+            netns,
+            device: ETH0,
+            address: std::net::Ipv4Addr::from(0x0af4_0000 + number).into(),
+            asked: 1,
+            answered: 1,
+        }));
+    }
+}
+
+#[test]
+fn who_was_asked_leaves_its_room_to_others() {
+    let room_after = |leave: fn(&mut Story)| {
+        let mut story = healthy();
+        leave(&mut story);
+        unanswered(&mut story, 0, "10.10.0.2", |story| story.ask(client(40_000)));
+        story.ids()
+    };
+    let full = room_after(|story| many(story, NETNS));
+    assert_eq!(full, ["D01"]);
+    let without_addresses = room_after(|story| {
+        many(story, NETNS);
+        story.rounds(21, |story| story.exchange(client(40_000)));
+    });
+    assert_eq!(without_addresses, ["R30", "D01"]);
+    let in_one_that_ended = room_after(|story| {
+        many(story, 9);
+        story.say(Body::NamespaceEnded(NamespaceEnded { inode: 9 }));
+    });
+    assert_eq!(in_one_that_ended, ["R30", "D01"]);
 }

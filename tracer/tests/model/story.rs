@@ -313,6 +313,12 @@ impl Story {
         self.rounds(rounds, |_| ())
     }
 
+    /// So many seconds pass in which nothing is told.
+    pub(crate) fn pause(&mut self, seconds: u64) -> &mut Self {
+        self.now += seconds * 1_000_000_000;
+        self
+    }
+
     pub(crate) fn model(&self) -> Model {
         model(&self.events)
     }
