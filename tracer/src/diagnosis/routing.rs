@@ -15,6 +15,7 @@ use super::{About, Finding, Rule, View, effects, evidence};
 use crate::event::{EntryKey, FlowKey, Location, Protocol, Thing, Version};
 use crate::model::Model;
 use crate::model::ends::{self, Signature};
+use crate::model::growth::Spell;
 use crate::numbers::thousands;
 use crate::report::{Confidence, Evidence, Where};
 use crate::shell::quoted;
@@ -142,13 +143,13 @@ fn routed_as_foreign(view: &View<'_>) -> Option<Finding> {
         .books()
         .sightings()
         .filter(|(key, _)| ends::treated_as_foreign(ends::reason(key), ends::symbol(key)))
-        .filter_map(|(_, sighting)| sighting.own)
+        .filter_map(|(_, sighting)| sighting.own_since(whole.since))
         .collect();
-    let devices = devices(model, Signature::RoutedAsForeign);
+    let devices = devices(model, Signature::RoutedAsForeign, whole.since);
 
-    let mut evidence = drops(model, Signature::RoutedAsForeign);
+    let mut evidence = drops(model, Signature::RoutedAsForeign, whole.since);
     if support.is_some() {
-        evidence.extend(own_address_drops(model));
+        evidence.extend(own_address_drops(model, whole));
     }
     evidence.push(books(model));
     evidence.extend(flow_evidence(model, &suffering.flows));
@@ -212,7 +213,13 @@ fn routed_as_foreign(view: &View<'_>) -> Option<Finding> {
                    where systemd-networkd runs: it then leaves the rules of others alone when it restarts. Risk: rules \
                    that others forget stay.";
 
-    let namespaces = scope(model, Signature::RoutedAsForeign, &suffering.flows, own.iter());
+    let namespaces = scope(
+        model,
+        Signature::RoutedAsForeign,
+        whole.since,
+        &suffering.flows,
+        own.iter(),
+    );
     evidence.extend(
         broken(model, &namespaces)
             .take(BROKEN)
@@ -252,7 +259,7 @@ fn routed_as_foreign(view: &View<'_>) -> Option<Finding> {
         standing,
         devices: BTreeSet::new(),
         namespaces,
-        units: suffering.units(units(model, Signature::RoutedAsForeign)),
+        units: suffering.units(units(model, Signature::RoutedAsForeign, whole.since)),
         flows: suffering.flows,
         prevent: vec![prevent.to_owned()],
         check,
@@ -265,21 +272,24 @@ fn reverse_path(view: &View<'_>) -> Option<Finding> {
     let losing = found(view, Of::ReversePath)?;
     let spell = losing.spell;
     let suffering = suffering(view, losing);
-    let own = model
-        .books()
-        .signed(model.node(), Signature::ReversePath)
-        .find_map(|(key, _)| model.books().sighting(key)?.own);
+    let lines = || {
+        let books = model.books();
+        books.signed(model.node(), Signature::ReversePath, spell.since)
+    };
+    let sightings = || lines().filter_map(|(key, _)| model.books().sighting(key));
+    let awaited = sightings().find_map(|sighting| sighting.awaited_since(spell.since));
+    let own = awaited.or_else(|| sightings().find_map(|sighting| sighting.own_since(spell.since)));
     let cut_off = cut_off(view);
     let confidence = if !suffering.flows.is_empty() {
         Confidence::Conclusive
-    } else if (own.is_some() || !cut_off.is_empty()) && spell.packets >= UNWANTED {
+    } else if (awaited.is_some() || !cut_off.is_empty()) && spell.packets >= UNWANTED {
         Confidence::Strong
     } else {
-        // Strays that nobody waits for are what the filter is there for.
+        // Strays that nobody waits for are what the filter is there for: who forges a source does so for addresses of this node.
         Confidence::Weak
     };
 
-    let devices = devices(model, Signature::ReversePath);
+    let devices = devices(model, Signature::ReversePath, spell.since);
     let example = suffering
         .flows
         .first()
@@ -296,17 +306,17 @@ fn reverse_path(view: &View<'_>) -> Option<Finding> {
         "{}{from} arrived on {} and were dropped by the reverse path filter.{}{}",
         count(spell.packets, "packet"),
         list(&devices),
-        wants(model),
+        wants(model, lines().map(|(key, _)| key)),
         suffering.affected()
     );
 
-    let mut evidence = drops(model, Signature::ReversePath);
+    let mut evidence = drops(model, Signature::ReversePath, spell.since);
     evidence.push(books(model));
     evidence.extend(flow_evidence(model, &suffering.flows));
 
     let (mut check, mut remedy) = (Vec::new(), Vec::new());
     let mut told: Vec<(u32, u32)> = Vec::new();
-    for (key, _) in model.books().signed(model.node(), Signature::ReversePath) {
+    for (key, _) in lines() {
         let netns = model.node().home(key.netns, key.iif).unwrap_or(key.netns);
         if told.contains(&(netns, key.iif)) {
             continue;
@@ -371,10 +381,16 @@ fn reverse_path(view: &View<'_>) -> Option<Finding> {
         since: spell.since,
         last: spell.last,
         evidence,
-        namespaces: scope(model, Signature::ReversePath, &suffering.flows, own.iter()),
+        namespaces: scope(
+            model,
+            Signature::ReversePath,
+            spell.since,
+            &suffering.flows,
+            own.iter(),
+        ),
         standing: None,
         devices: BTreeSet::new(),
-        units: suffering.units(units(model, Signature::ReversePath)),
+        units: suffering.units(units(model, Signature::ReversePath, spell.since)),
         // It is the way back to them that counts, whoever suffers.
         flows: suffering.flows.with_remotes(sources),
         prevent: Vec::new(),
@@ -383,10 +399,10 @@ fn reverse_path(view: &View<'_>) -> Option<Finding> {
     })
 }
 
-/// What the filter wants of what it let not in, by its mode at the devices where it dropped something, with a leading space. The
+/// What the filter wants of what it let not in, by its mode at the devices of these lines of what it dropped, with a leading space. The
 /// greater of both parameters counts (`IN_DEV_RPFILTER`, include/linux/inetdevice.h), and loose mode wants an address at the device
 /// too (`__fib_validate_source`, net/ipv4/fib_frontend.c).
-fn wants(model: &Model) -> &'static str {
+fn wants<'a>(model: &Model, lines: impl Iterator<Item = &'a EntryKey>) -> &'static str {
     // Loose at the device of this line, or strict; `None` where that is not known.
     let is_loose = |key: &EntryKey| {
         let netns = model.node().home(key.netns, key.iif).unwrap_or(key.netns);
@@ -400,8 +416,7 @@ fn wants(model: &Model) -> &'static str {
             _ => None,
         }
     };
-    let lines = model.books().signed(model.node(), Signature::ReversePath);
-    let modes: BTreeSet<Option<bool>> = lines.map(|(key, _)| is_loose(key)).collect();
+    let modes: BTreeSet<Option<bool>> = lines.map(is_loose).collect();
     match Vec::from_iter(modes)[..] {
         [Some(true)] => {
             " The filter is loose: it wants some route back to the source, and an address at the device, and one of the two is \
@@ -437,9 +452,9 @@ struct Drops {
     protocols: BTreeSet<Protocol>,
 }
 
-fn drops(model: &Model, signature: Signature) -> Vec<Evidence> {
+fn drops(model: &Model, signature: Signature, since: u64) -> Vec<Evidence> {
     let mut places: BTreeMap<(&str, Option<&Location>, String), Drops> = BTreeMap::new();
-    for (key, line) in model.books().signed(model.node(), signature) {
+    for (key, line) in model.books().signed(model.node(), signature, since) {
         let device = model.node().device_name(key.netns, key.iif);
         let drops = places
             .entry((ends::reason(key), key.location.as_ref(), device))
@@ -475,16 +490,17 @@ fn drops(model: &Model, signature: Signature) -> Vec<Evidence> {
         .collect()
 }
 
-fn own_address_drops(model: &Model) -> Vec<Evidence> {
+fn own_address_drops(model: &Model, spell: Spell) -> Vec<Evidence> {
     let mut places: BTreeMap<(&str, Option<&Location>, IpAddr), u64> = BTreeMap::new();
     for (key, sighting) in model.books().sightings() {
-        let Some(flow) = sighting.own.filter(|_| ends::supports_foreign(key)) else {
+        let own = sighting.own_since(spell.since).zip(sighting.own_packets(spell));
+        let Some((flow, own)) = own.filter(|_| ends::supports_foreign(key)) else {
             continue;
         };
         let packets = places
             .entry((ends::reason(key), key.location.as_ref(), flow.local))
             .or_default();
-        *packets = packets.saturating_add(sighting.own_packets);
+        *packets = packets.saturating_add(own);
     }
     places
         .into_iter()
@@ -521,36 +537,37 @@ pub(super) fn flow_evidence(model: &Model, flows: &[FlowKey]) -> Vec<Evidence> {
         .collect()
 }
 
-/// The namespaces in which it was seen.
+/// The namespaces in which it was seen since then.
 fn scope<'a>(
     model: &Model,
     signature: Signature,
+    since: u64,
     flows: &'a [FlowKey],
     own: impl Iterator<Item = &'a FlowKey>,
 ) -> BTreeSet<u32> {
-    let lines = model.books().signed(model.node(), signature);
+    let lines = model.books().signed(model.node(), signature, since);
     lines
         .map(|(key, _)| model.node().home(key.netns, key.iif).unwrap_or(key.netns))
         .chain(flows.iter().chain(own).map(|flow| flow.netns))
         .collect()
 }
 
-fn devices(model: &Model, signature: Signature) -> Vec<String> {
+fn devices(model: &Model, signature: Signature, since: u64) -> Vec<String> {
     distinct(
         model
             .books()
-            .signed(model.node(), signature)
+            .signed(model.node(), signature, since)
             .map(|(key, _)| model.node().device_name(key.netns, key.iif)),
     )
 }
 
-fn units(model: &Model, signature: Signature) -> Vec<String> {
+fn units(model: &Model, signature: Signature, since: u64) -> Vec<String> {
     distinct(
         model
             .books()
-            .signed(model.node(), signature)
+            .signed(model.node(), signature, since)
             .filter_map(|(key, _)| model.books().sighting(key))
-            .flat_map(|sighting| sighting.units.all().cloned()),
+            .flat_map(|sighting| sighting.units.since(since).cloned()),
     )
 }
 

@@ -43,10 +43,12 @@ pub(crate) struct Sighting {
     owner: Option<(u64, Owner)>,
     /// Flow of the last example.
     pub flow: Option<FlowKey>,
-    /// Flow of the last example that was for one of this node's own addresses.
-    pub own: Option<FlowKey>,
-    /// Packets of such examples: there were at least so many.
-    pub own_packets: u64,
+    /// Flow of the last example that was for one of this node's own addresses, with when that was.
+    own: Option<(u64, FlowKey)>,
+    /// The same of those for which there was a socket.
+    awaited: Option<(u64, FlowKey)>,
+    /// Packets of examples for own addresses: there were at least so many.
+    own_packets: Growing,
     /// Hooks of netfilter at which they were dropped, with when that was shown last.
     pub hooks: BTreeMap<Hook, u64>,
     /// Connections whose packets had no route: the packets have no headers yet.
@@ -73,10 +75,30 @@ impl Sighting {
         self.unroutable.since(since).copied()
     }
 
+    /// Flow of the last example that was for one of this node's own addresses, of what was counted since then.
+    pub(crate) fn own_since(&self, since: u64) -> Option<FlowKey> {
+        let (last, flow) = self.own?;
+        is_of(last, since).then_some(flow)
+    }
+
+    /// The same of those for which there was a socket: somebody waits for them.
+    pub(crate) fn awaited_since(&self, since: u64) -> Option<FlowKey> {
+        let (last, flow) = self.awaited?;
+        is_of(last, since).then_some(flow)
+    }
+
+    /// Packets of examples for own addresses in this spell: there were at least so many.
+    pub(crate) fn own_packets(&self, spell: Spell) -> Option<u64> {
+        Some(self.own_packets.within(spell)?.packets)
+    }
+
     /// What was lost until then is over. Its units stay: they are of all that the line has.
     fn conclude(&mut self, until: u64) {
         self.owner = self.owner.take().filter(|(last, _)| *last > until);
         self.unroutable.conclude(until);
+        self.own = self.own.filter(|(last, _)| *last > until);
+        self.awaited = self.awaited.filter(|(last, _)| *last > until);
+        self.own_packets.conclude(until);
     }
 
     /// A packet was shown.
@@ -282,13 +304,15 @@ impl Books {
         self.foreign.conclude(until);
     }
 
-    /// A packet of a line was shown. `left` tells how many packets have left so far of a flow, and when the last did.
+    /// A packet of a line was shown. `left` tells how many packets have left so far of a flow, and when the last did;
+    /// `is_bound`, that a socket is bound to its local end.
     pub(crate) fn example(
         &mut self,
         node: &Node,
         at: u64,
         example: &Example,
         left: impl FnOnce(&FlowKey) -> (u64, When),
+        is_bound: impl FnOnce(&FlowKey) -> bool,
     ) {
         let Some(key) = ends::lines(&example.entry).last() else {
             return;
@@ -351,8 +375,11 @@ impl Books {
             && node.had_address(flow.netns, flow.local, ends::routed(ends::symbol(key), at))
         {
             let packets = u64::from(example.packets.max(1));
-            sighting.own = Some(flow);
-            sighting.own_packets = sighting.own_packets.saturating_add(packets);
+            sighting.own = Some((at, flow));
+            if example.owner.is_some() || is_bound(&flow) {
+                sighting.awaited = sighting.own;
+            }
+            sighting.own_packets.note(at, at, packets);
             if in_ledger(node, key).is_some() && ends::supports_foreign(key) {
                 self.treated_as_foreign.note(at, at, packets);
                 self.foreign.note(at, at, packets);
@@ -370,14 +397,18 @@ impl Books {
         self.lines.iter()
     }
 
-    /// Every line of drops that has this signature and counts for it.
+    /// Every line of drops that has this signature and counts for it, and has grown since then.
     pub(crate) fn signed(
         &self,
         node: &Node,
         signature: Signature,
+        since: u64,
     ) -> impl Iterator<Item = (&EntryKey, &Line)> {
         self.lines().filter(move |(key, line)| {
-            line.packets > 0 && ends::signature(key) == Some(signature) && counts(node, key, signature)
+            line.packets > 0
+                && line.last >= since
+                && ends::signature(key) == Some(signature)
+                && counts(node, key, signature)
         })
     }
 

@@ -167,7 +167,11 @@ impl Model {
                     let flow = flows.get(key);
                     flow.map_or((0, When::NEVER), |flow| (flow.sent, flow.last_sent))
                 };
-                self.books.example(&self.node, at, example, left);
+                let is_bound = |flow: &FlowKey| {
+                    let bound = self.sockets.bound(Port::of(flow), flow.local);
+                    bound.is_some_and(|bound| bound.closed.is_none())
+                };
+                self.books.example(&self.node, at, example, left, is_bound);
                 self.unheard.example(&self.node, at, example);
                 if let Some((flow, state)) = &example.socket
                     && self.sockets.connection(flow).is_none()

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use tracer::diagnosis::Diagnosis;
-use tracer::event::{Body, EntryKey, Protocol, Seen, SocketState, Thing};
+use tracer::event::{Body, EntryKey, FlowKey, Protocol, Seen, SocketState, Thing};
 use tracer::filter::Filter;
 use tracer::report::{Confidence, Fact, Later, Relation, Report};
 
@@ -641,4 +641,50 @@ fn who_changes_rules_all_the_time_hides_no_fault_that_comes_again() {
     }
     dropping(&mut story, 1, &SECOND);
     assert_eq!(story.ids(), ["R06"]);
+}
+
+/// By another device, for nobody, in the same namespace and in another one.
+#[test]
+fn a_fault_that_comes_again_is_told_without_who_and_where_it_was_before() {
+    const ETH1: u32 = 7;
+    const OTHER: u32 = NETNS + 1;
+    for (entry, id) in [
+        (drop("IP_RPFILTER", "ip_rcv_finish_core", Protocol::Tcp), "R03"),
+        (foreign(), "R01"),
+    ] {
+        let mut story = Story::with_namespaces(&[(NETNS, "host"), (OTHER, "yonder")]);
+        story.device(NETNS, ETH0, "eth0", true, vec![ip("10.10.0.2")]);
+        story.device(OTHER, ETH1, "eth1", true, vec![ip("10.20.0.2")]);
+        let before = EntryKey {
+            netns: OTHER,
+            iif: ETH1,
+            device: ETH1,
+            ..entry.clone()
+        };
+        let peer = FlowKey {
+            netns: OTHER,
+            ..flow(Protocol::Tcp, "10.20.0.2", 10_250, "198.51.100.9", 40_000)
+        };
+        let lose = |story: &mut Story, key: FlowKey, entry: &EntryKey, who: &str| {
+            story.rounds(6, |story| {
+                story.add(entry.clone(), 1);
+                story.example(entry.clone(), key, None, who);
+            });
+        };
+        lose(&mut story, peer, &before, "kubelet");
+        let verdict = story.verdict(id);
+        assert_eq!(verdict.units, ["kubelet.service"], "{id}");
+        assert!(verdict.explanation.contains("eth1"), "{}", verdict.explanation);
+        story.idle(60);
+        assert!(story.ids().is_empty(), "{:?}", story.ids());
+
+        lose(&mut story, served(5_000), &entry, "web");
+        let verdict = story.verdict(id);
+        let text = serde_json::to_string(&verdict).unwrap();
+        assert!(text.contains("eth0"), "{text}");
+        for gone in ["eth1", "kubelet", "10.20.0.2", "198.51.100.9", "yonder"] {
+            assert!(!text.contains(gone), "{gone}: {text}");
+        }
+        assert_eq!(verdict.units, ["web.service"], "{id}");
+    }
 }

@@ -153,6 +153,35 @@ fn strays_in_the_reverse_path_filter_are_weak() {
     assert_eq!(story.report().place, Where::Healthy);
 }
 
+/// Who forges a source sends to an address that there is. Somebody waits for it where a socket was found, or is bound there.
+#[test]
+fn strays_for_an_address_of_this_node_are_weak_where_no_socket_is_for_them() {
+    let stray = flow(Protocol::Udp, "10.10.0.2", 9, "203.0.113.7", 4_444);
+    let lost = drop("IP_RPFILTER", "ip_rcv_finish_core", Protocol::Udp);
+    let told = |is_bound: bool, who: &str| {
+        let mut story = Story::begin();
+        if is_bound {
+            story.socket(bound(Protocol::Udp, 9), None, SocketState::Close, "sink");
+        }
+        story.rounds(5, |story| {
+            story.arrived(Protocol::Udp, 1).add(lost.clone(), 1);
+            story.example(lost.clone(), stray, None, who);
+        });
+        story.verdict("R03")
+    };
+    let verdict = told(false, "");
+    assert_eq!(verdict.confidence, Confidence::Weak);
+    assert!(
+        verdict
+            .explanation
+            .starts_with("5 packets from 203.0.113.7 arrived on eth0"),
+        "{}",
+        verdict.explanation
+    );
+    assert_eq!(told(true, "").confidence, Confidence::Strong);
+    assert_eq!(told(false, "sink").confidence, Confidence::Strong);
+}
+
 #[test]
 fn late_packets_to_a_closed_client() {
     let mut story = Story::begin();
