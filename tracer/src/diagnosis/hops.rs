@@ -51,7 +51,7 @@ const SEVERAL: u64 = 2;
 const LASTING: u64 = SECOND;
 
 /// Peers that are looked at, at most: nearly all go by the same next hop.
-const PEERS: usize = 256;
+pub(super) const PEERS: usize = 256;
 
 /// What neighbours said on uplinks to these flows' harm, and was dropped lately, but for what was before `since`: by where, and how
 /// many at least.

@@ -263,7 +263,7 @@ fn finding(
     });
     let flows: Vec<Sufferer<'_>> = flows.collect();
     let owners: Vec<&Owner> = flows.iter().filter_map(|flow| flow.owner).collect();
-    let suffering = Suffering::of(flows.into_iter());
+    let suffering = Suffering::of(flows);
     let namespaces = suffering.flows.namespaces();
     let (place, check, remedy) = match by {
         Keeper::Firewall => (

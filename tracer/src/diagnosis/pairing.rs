@@ -98,6 +98,8 @@ pub(super) fn cause_of(model: &Model, rule: &Rule, finding: &Finding) -> Cause {
 /// What began it, the first of it first; empty where no change explains it.
 fn began_by<'a>(model: &'a Model, rule: &Rule, finding: &Finding) -> Vec<Told<'a>> {
     let mut explaining = explaining(model, rule, rule.explains, finding);
+    // What was seen to be done before comes before what was only noticed when it had begun.
+    explaining.sort_by_key(|told| told.change.noticed && told.change.at > finding.since);
     // What nobody does without a cause comes before what may have many, where it is by that that the finding is proved.
     if finding.confidence < Confidence::Conclusive {
         explaining.sort_by_key(|told| !(rule.proved_by)(finding, told.change));

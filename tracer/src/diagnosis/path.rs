@@ -6,12 +6,13 @@ use std::net::IpAddr;
 use foldhash::quality::RandomState;
 
 use super::addresses::Addresses;
+use super::hops::{PEERS, goes_by};
 use super::refusals::Refusals;
 use super::sufferers::Sufferer;
 use super::suffering::{Gathered, Suffering};
 use super::words::{count, distinct, list, span};
 use super::{About, Finding, Rule, View, effects, evidence, hops, names};
-use crate::event::{FlowKey, Protocol, SocketState, Thing, value};
+use crate::event::{FlowKey, Protocol, Thing, value};
 use crate::model::Model;
 use crate::model::clock::When;
 use crate::model::endpoints::{Endpoint, Silence};
@@ -19,6 +20,7 @@ use crate::model::ends;
 use crate::model::flows::Flow;
 use crate::model::plight::Plight;
 use crate::model::queues::Port;
+use crate::model::sockets::Connection;
 use crate::numbers::thousands;
 use crate::report::{Confidence, Evidence, Where};
 
@@ -34,7 +36,7 @@ pub(super) const SILENT: Rule = Rule {
     about: About {
         signature: "This node makes requests, by TCP again and again, and nothing comes back by an uplink; nothing that did was \
                     dropped here. Where the next hop does not tell its link-layer address they do not even leave. A weak sign where \
-                    only peers are silent that never answered; where ICMP says meanwhile that what was asked for cannot be \
+                    only peers are silent that never answered, and not for want of a gateway's link-layer address; where ICMP says meanwhile that what was asked for cannot be \
                     reached, and the peers are there all the same, or are asked by UDP only; and where what neighbours said on \
                     the link was dropped here, or the node's own firewall drops what it is to pass on to or from these peers.",
         meaning: "The fault is not in this node's receive path: what it asks for is lost on the way there, there, or on \
@@ -379,9 +381,9 @@ impl<'a> Case<'a> {
         })
     }
 
-    /// Neighbours on uplinks by which routes lead and which do not answer: `10.10.0.1 on eth0`.
-    fn silent_hops(&self, model: &Model) -> Vec<String> {
-        let all = model.settings().iter().filter_map(|(netns, thing, state)| {
+    /// Neighbours on uplinks by which routes lead and which do not answer, each with its namespace and device.
+    fn silent_neighbours(&self, model: &'a Model) -> impl Iterator<Item = (u32, IpAddr, &'a str)> {
+        model.settings().iter().filter_map(|(netns, thing, state)| {
             let Thing::Neighbour { device, address } = thing else {
                 return None;
             };
@@ -389,9 +391,30 @@ impl<'a> Case<'a> {
             let is_its = self.peers.iter().any(|(of, _)| *of == netns)
                 && model.node().is_over_uplink(netns, index)
                 && value::SILENT.contains(&state);
-            is_its.then(|| format!("{address} on {device}"))
-        });
-        distinct(all)
+            is_its.then_some((netns, *address, device.as_str()))
+        })
+    }
+
+    /// The same as text: `10.10.0.1 on eth0`.
+    fn silent_hops(&self, model: &'a Model) -> Vec<String> {
+        distinct(
+            self.silent_neighbours(model)
+                .map(|(_, address, device)| format!("{address} on {device}")),
+        )
+    }
+
+    /// What is for the peers goes by neighbours that do not answer, and these are none of the peers themselves.
+    fn gateway_is_silent(&self, model: &'a Model) -> bool {
+        let silent: Vec<(u32, IpAddr)> = self
+            .silent_neighbours(model)
+            .map(|(netns, address, _)| (netns, address))
+            .filter(|neighbour| self.peers.binary_search(neighbour).is_err())
+            .collect();
+        let by_gateway = |(netns, peer): &(u32, IpAddr)| {
+            let mut of = silent.iter().filter(|(of, _)| of == netns);
+            of.any(|(_, gateway)| goes_by(model, *netns, *peer, *gateway))
+        };
+        !silent.is_empty() && self.peers.iter().take(PEERS).all(by_gateway)
     }
 
     /// Packets of these namespaces that could not leave by an uplink since the start, because the next hop is silent.
@@ -424,10 +447,7 @@ impl<'a> Case<'a> {
 
     /// The same, or had opened a connection.
     fn has_answered(&self, model: &Model) -> bool {
-        let is_open = |key: &FlowKey| {
-            let connection = model.sockets().connection(key);
-            connection.is_some_and(|found| found.state == SocketState::Established)
-        };
+        let is_open = |key: &FlowKey| model.sockets().connection(key).is_some_and(Connection::was_open);
         self.used_to_answer() || self.suffering.flows.iter().any(is_open)
     }
 
@@ -530,13 +550,11 @@ impl<'a> Case<'a> {
         } else {
             let mut all = model.flows().iter();
             // A connection that stands was answered before the start, if not since.
-            let is_open = |key: &FlowKey| {
-                let connection = model.sockets().connection(key);
-                connection.is_some_and(|found| found.state == SocketState::Established)
-            };
+            let is_open = |key: &FlowKey| model.sockets().connection(key).is_some_and(Connection::was_open);
             all.any(|(key, flow)| self.is_peer(key) && (flow.arrived > 0 || is_open(key)))
         };
-        Some(if used_to_answer {
+        // But a gateway that does not even tell its link-layer address is nobody who refuses.
+        Some(if used_to_answer || self.gateway_is_silent(model) {
             Confidence::Strong
         } else {
             Confidence::Weak

@@ -130,7 +130,8 @@ fn capabilities(model: &Model) -> Vec<Capability> {
 fn rates(model: &Model, history: &History<Totals>) -> Rates {
     let lately = model.lately();
     let (before, last) = (history.at(lately.from), history.last());
-    let packets = |before: u64, now: u64| lately.rate(before.into(), now.into());
+    // There are fewer than before where they are counted elsewhere since, as those of a device that became a bridge's.
+    let packets = |before: u64, now: u64| lately.rate(before.into(), now.max(before).into());
     let (old, new) = (&before.ledger, &last.ledger);
     Rates {
         arrived: packets(old.arrived, new.arrived),

@@ -37,6 +37,19 @@ impl Connection {
     pub(crate) fn is_live(&self) -> bool {
         !matches!(self.state, SocketState::Close | SocketState::TimeWait)
     }
+
+    /// Both ends have opened it, whatever is closed since.
+    pub(crate) fn was_open(&self) -> bool {
+        matches!(
+            self.state,
+            SocketState::Established
+                | SocketState::FinWait1
+                | SocketState::FinWait2
+                | SocketState::CloseWait
+                | SocketState::Closing
+                | SocketState::LastAck
+        )
+    }
 }
 
 /// All sockets that are known.

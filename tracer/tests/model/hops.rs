@@ -130,6 +130,28 @@ fn in_vain(story: &mut Story, rounds: u32, entry: &EntryKey, kind: u8) {
     });
 }
 
+/// Strangers still get in: what is sent to anybody beyond the gateway does not even leave.
+#[test]
+fn a_gateway_that_is_silent_while_packets_arrive() {
+    // Of whom nothing was ever heard.
+    let stranger = flow(Protocol::Tcp, OWN, 40_007, "2001:db8:ffff::77", 80);
+    let silent = |neighbours: &[&str]| {
+        let mut story = node();
+        for address in neighbours {
+            set(&mut story, neighbour(address), Some("FAILED"), Seen::Told, None);
+        }
+        story.rounds(8, |story| {
+            story.ask(stranger);
+            story.exchange(client(40_000));
+        });
+        story.verdict("D01").confidence
+    };
+    assert_eq!(silent(&[GATEWAY]), Confidence::Strong);
+    // A peer on the link may be switched off, and one that is reached by another gateway as well.
+    assert_eq!(silent(&["2001:db8:ffff::77"]), Confidence::Weak);
+    assert_eq!(silent(&["2001:db8::5"]), Confidence::Weak);
+}
+
 #[test]
 fn a_firewall_that_drops_what_neighbours_answer() {
     let mut story = node();

@@ -71,7 +71,11 @@ pub(super) fn checks(kind: Kind, key: &FlowKey, device: &str) -> Vec<String> {
         Kind::Invalid => vec![ruleset(), text("cat /proc/net/stat/nf_conntrack")],
         Kind::Firewall => vec![
             ruleset(),
-            text("iptables-legacy-save -c"),
+            text(if key.local.is_ipv4() {
+                "iptables-legacy-save -c"
+            } else {
+                "ip6tables-legacy-save -c"
+            }),
             text("cat /proc/net/stat/nf_conntrack"),
         ],
         Kind::Xdp => vec![xdp(), programs()],
