@@ -6,7 +6,6 @@ use super::sufferers::Sufferers;
 use super::words::{count, list, moment, short};
 use super::{About, Finding, Rule, View, effects, evidence, managers};
 use crate::event::UnitState;
-use crate::model::Model;
 use crate::model::clock::SECOND;
 use crate::report::Confidence;
 
@@ -88,11 +87,6 @@ fn concerns_others(name: &str) -> bool {
     managers::is_one(name) || KEEPERS.iter().any(|word| name.contains(word))
 }
 
-/// When a unit's last run ended, in boot time.
-fn ended(model: &Model, state: &UnitState) -> Option<u64> {
-    u64::try_from(state.ended?.checked_sub(model.wall(0))?).ok()
-}
-
 fn killed(view: &View<'_>) -> Option<Finding> {
     let model = view.model;
     let onset = model.timeline().onsets().last()?;
@@ -100,7 +94,7 @@ fn killed(view: &View<'_>) -> Option<Finding> {
         .units()
         .iter()
         .filter(|(_, known)| BY_FORCE.contains(&known.state.result.as_str()))
-        .filter_map(|(name, known)| Some((ended(model, &known.state)?, name, &known.state)))
+        .filter_map(|(name, known)| Some((known.ended?, name, &known.state)))
         .filter(|(at, ..)| *at <= onset && onset - at <= AFTER)
         .collect();
     let is_strong = killed.iter().any(|(_, name, _)| concerns_others(name));
@@ -156,15 +150,15 @@ fn killed(view: &View<'_>) -> Option<Finding> {
 
 fn left_behind(view: &View<'_>) -> Option<Finding> {
     let model = view.model;
-    let left: Vec<(&str, &UnitState)> = model
-        .units()
-        .iter()
-        .map(|(name, known)| (name, &known.state))
-        .filter(|(_, state)| state.processes > 0 && matches!(state.active.as_str(), "failed" | "inactive"))
-        .collect();
+    let has_ended = |state: &UnitState| matches!(state.active.as_str(), "failed" | "inactive");
+    let all = model.units().iter();
+    let (left, ended): (Vec<(&str, &UnitState)>, Vec<Option<u64>>) = all
+        .filter(|(_, known)| known.state.processes > 0 && has_ended(&known.state))
+        .map(|(name, known)| ((name, &known.state), known.ended))
+        .unzip();
     let names: Vec<String> = left.iter().map(|(name, _)| (*name).to_owned()).collect();
     let processes: u64 = left.iter().map(|(_, state)| u64::from(state.processes)).sum();
-    let since = left.iter().filter_map(|(_, state)| ended(model, state)).min();
+    let since = ended.into_iter().flatten().min();
     let first = names.first()?;
     let as_of = model.units().as_of();
     let run = if processes == 1 { "runs" } else { "run" };

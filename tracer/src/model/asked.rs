@@ -88,7 +88,12 @@ impl Model {
         self.start.as_ref()
     }
 
-    /// A boot time as ns since 1970, UTC.
+    /// A boot time as the wall clock had it then, in ns since 1970, UTC: so are times that others wrote down.
+    pub(crate) fn wall_then(&self, at: u64) -> i64 {
+        self.offsets.at(at).saturating_add_unsigned(at)
+    }
+
+    /// A boot time as ns since 1970, UTC, by the wall clock as it stood at the start: so are all times that are told.
     pub(crate) fn wall(&self, at: u64) -> i64 {
         self.wall_offset().saturating_add_unsigned(at)
     }

@@ -1,5 +1,6 @@
 //! Times: boot nanoseconds in, UTC text out.
 
+use std::collections::VecDeque;
 use std::num::NonZero;
 
 use jiff::Timestamp;
@@ -31,6 +32,29 @@ impl When {
 impl From<Option<u64>> for When {
     fn from(time: Option<u64>) -> Self {
         time.map_or(Self::NEVER, Self::at)
+    }
+}
+
+/// Times at which the wall clock was told to stand otherwise that are kept, the latest.
+const OFFSETS: usize = 1024;
+
+/// How far the wall clock was ahead of the time since the boot, in ns, each from when on.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Offsets(VecDeque<(u64, i64)>);
+
+impl Offsets {
+    /// It is so far ahead from then on.
+    pub(super) fn told(&mut self, at: u64, offset: i64) {
+        if self.0.len() == OFFSETS {
+            self.0.pop_front();
+        }
+        self.0.push_back((at, offset));
+    }
+
+    /// How far it was ahead then: as it was first told, where that was not told yet.
+    pub(super) fn at(&self, time: u64) -> i64 {
+        let then = self.0.iter().rev().find(|(at, _)| *at <= time);
+        then.or(self.0.front()).map_or(0, |(_, offset)| *offset)
     }
 }
 

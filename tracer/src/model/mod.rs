@@ -54,15 +54,15 @@ pub(crate) mod waiting;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::event::{
-    Body, Capability, Droppers, Event, Example, FlowCount, FlowKey, Fragments, Losses, Namespace, Origin,
-    Protocol, SocketState, Start,
+    Body, Capability, Clock, Droppers, Event, Example, FlowCount, FlowKey, Fragments, Losses, Namespace,
+    Origin, Protocol, SocketState, Start,
 };
 use crate::report::Ledger;
 
 use bands::Bands;
 use books::Books;
 use chains::Chains;
-use clock::{SECOND, When};
+use clock::{Offsets, SECOND, When};
 use counters::Counters;
 use endpoints::{Endpoint, Endpoints, Silences};
 use flows::Flows;
@@ -93,6 +93,7 @@ const SWEEP: u64 = 10 * SECOND;
 pub struct Model {
     start: Option<Start>,
     started: Option<u64>,
+    offsets: Offsets,
     now: u64,
     swept: u64,
     capabilities: Vec<Capability>,
@@ -151,6 +152,13 @@ impl Model {
             Body::Start(start) => {
                 self.started = Some(at);
                 self.node.start(&start.namespaces);
+                self.clock(
+                    at,
+                    Clock {
+                        suspended: 0,
+                        wall_offset: start.wall_offset,
+                    },
+                );
                 self.start = Some(start.clone());
             }
             Body::Capability(capability) => self.capability(at, capability),
@@ -222,7 +230,7 @@ impl Model {
             }
             Body::Upgrades(upgrades) => self.packages.upgrades(upgrades),
             Body::Notice(notice) => self.timeline.add(Change::happened(at, notice)),
-            Body::Clock(clock) => self.units.clock(*clock),
+            Body::Clock(clock) => self.clock(at, *clock),
             Body::Baseline => self.settings.rebase(at),
             Body::Losses(losses) => self.losses = *losses,
             Body::Tick => self.tick(),
@@ -320,6 +328,11 @@ impl Model {
         self.unheard.leave(inodes);
         self.fragments.retain(|netns, _| !inodes.contains(netns));
         self.droppers.retain(|netns, _| !inodes.contains(netns));
+    }
+
+    fn clock(&mut self, at: u64, clock: Clock) {
+        self.offsets.told(at, clock.wall_offset);
+        self.units.clock(clock);
     }
 
     fn capability(&mut self, at: u64, capability: &Capability) {

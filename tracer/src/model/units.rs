@@ -45,6 +45,8 @@ pub(crate) struct Known {
     /// It waited to be started again, and failed without a start: it had been started as often as it may be
     /// (`StartLimitBurst=`). Of such a unit systemd goes on to say how its last run ended.
     pub(crate) is_refused: bool,
+    /// When its last run ended, in boot time: as the clocks stood when that was told.
+    pub(crate) ended: Option<u64>,
     /// When, in boot time, the latest last.
     begun: VecDeque<Begun>,
     /// The run that it was last seen to be in, until it is seen to have ended.
@@ -201,9 +203,17 @@ impl Units {
                     .is_some_and(|known| !known.state.invocation.is_empty());
                 begun.push_back(Begun { at, anew });
             }
+            let ended = match &before {
+                Some(known) if known.state.ended == state.ended => known.ended,
+                _ => state
+                    .ended
+                    .and_then(|ended| ended.checked_sub(self.clock.wall_offset))
+                    .and_then(|ended| u64::try_from(ended).ok()),
+            };
             self.units.insert(
                 unit.name.clone(),
                 Known {
+                    ended,
                     state: state.clone(),
                     starts: starts + u32::from(is_started),
                     is_refused,

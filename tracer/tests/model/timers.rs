@@ -1,6 +1,6 @@
 //! Onsets of starvation, held against what timers did.
 
-use tracer::event::{Body, Protocol, Run, Runs, Seen, SocketState, Timer};
+use tracer::event::{Body, Clock, Protocol, Run, Runs, Seen, SocketState, Timer};
 use tracer::filter::Filter;
 use tracer::report;
 
@@ -74,6 +74,24 @@ fn an_onset_within_the_delay_of_a_run_is_inside() {
     // An hour at random, and the minute in which it may elapse with others.
     let seconds = |time: &str| time.parse::<jiff::Timestamp>().unwrap().as_second();
     assert_eq!(seconds(&window.to) - seconds(&window.from), 3660);
+}
+
+/// Runs have the time of the clock as it stood then, and so has the onset that is held against them.
+#[test]
+fn an_onset_is_inside_by_the_clock_as_it_stood_then() {
+    let mut story = healthy();
+    story.say(Body::Clock(Clock {
+        suspended: 0,
+        wall_offset: START - story.events[0].at.cast_signed() + 5 * 3600 * SECOND,
+    }));
+    with_past(&mut story, 3600, 1800 - 5 * 3600);
+    starve(&mut story);
+    story.say(Body::Clock(Clock {
+        suspended: 0,
+        wall_offset: START - story.events[0].at.cast_signed(),
+    }));
+    let timer = timer(&story);
+    assert_eq!((timer.onsets.inside, timer.onsets.outside), (1, 0));
 }
 
 /// As of a `Persistent=` timer, whose file is made when it is first started.

@@ -1,6 +1,8 @@
 //! What units did, in sentences.
 
-use tracer::event::{Body, CapabilityState, Job, JobState, Limits, Seen, Thing, Unit, UnitState, Version};
+use tracer::event::{
+    Body, CapabilityState, Clock, Job, JobState, Limits, Seen, Thing, Unit, UnitState, Version,
+};
 use tracer::report::{Confidence, Deadline};
 
 use crate::pairing::{networkd, set};
@@ -170,6 +172,39 @@ fn crashed(units: &[&str]) -> Story {
     }
     story.rounds(12, |story| story.ask_and_lose(client(40_000), foreign()));
     story
+}
+
+/// The time that systemd tells is that of the clock as it stood then.
+#[test]
+fn a_unit_that_crashed_is_found_though_the_clock_was_set() {
+    const HOUR: i64 = 3_600_000_000_000;
+    let set = |story: &mut Story, by: i64| {
+        story.say(Body::Clock(Clock {
+            suspended: 0,
+            wall_offset: START - story.events[0].at.cast_signed() + by,
+        }));
+    };
+    let crashed = |before: i64, after: i64| {
+        let mut story = healthy();
+        set(&mut story, before);
+        let state = UnitState {
+            ended: Some(START + 2_000_000_000 + before),
+            ..failed("core-dump", 0)
+        };
+        unit(&mut story, "agent.service", Seen::Told, state.clone());
+        story.tick();
+        set(&mut story, after);
+        unit(&mut story, "agent.service", Seen::Told, state);
+        story.rounds(12, |story| story.ask_and_lose(client(40_000), foreign()));
+        let verdict = story.verdict("R26");
+        assert_eq!(
+            verdict.evidence[0].text,
+            "agent.service: result core-dump, ended at 06:00:02 UTC"
+        );
+    };
+    crashed(0, 0);
+    crashed(HOUR, HOUR);
+    crashed(-HOUR, HOUR);
 }
 
 /// Who started them is not seen: that they are in its cgroup is.

@@ -210,7 +210,7 @@ fn upgrades(model: &Model, manager: Manager) -> Vec<Upgrade> {
     let onsets: Vec<RangeInclusive<i64>> = model
         .timeline()
         .onsets()
-        .map(|at| model.wall(at))
+        .map(|at| model.wall_then(at))
         .map(|at| at.saturating_sub(packages::AFTER)..=at)
         .collect();
     let runs = model.packages().past(manager).rev().take(RUNS);
@@ -429,7 +429,7 @@ fn onsets(
     since: Option<i64>,
     delay: i64,
 ) -> Onsets {
-    let now = model.wall(model.now());
+    let now = model.wall_then(model.now());
     let last = past.len().saturating_sub(1);
     let windows: Vec<_> = past
         .iter()
@@ -440,7 +440,7 @@ fn onsets(
             runs::window(run.begun, until, delay)
         })
         .collect();
-    let onsets = model.timeline().onsets().map(|at| model.wall(at));
+    let onsets = model.timeline().onsets().map(|at| model.wall_then(at));
     let held = runs::hold(onsets, &windows, since.map(|since| since..now));
     Onsets {
         inside: held.inside,
