@@ -67,6 +67,8 @@ pub(crate) struct Plight {
     pub shown: When,
     /// See [`Flow::arrived_amid_drops`].
     pub arrived_amid_drops: u64,
+    /// See [`Flow::arrived_after_drops`].
+    pub arrived_after_drops: u64,
     /// See [`Flow::last_drop`].
     pub last_drop: Option<Arc<LastDrop>>,
     /// See [`Flow::last_sent`].
@@ -176,6 +178,7 @@ impl Model {
             dropped,
             shown: dropped.and_then(|_| self.books.first_shown(key, self.now)).into(),
             arrived_amid_drops: flow.arrived_amid_drops(),
+            arrived_after_drops: flow.arrived_after_drops(),
             last_drop: flow.shared_last_drop(),
             last_sent: flow.last_sent,
             missing: flow.arrived.saturating_sub(flow.delivered(key.protocol)),

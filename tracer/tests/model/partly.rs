@@ -138,3 +138,34 @@ fn bad_luck_at_the_beginning_is_no_other_fault() {
     assert_eq!(begun(false), ["R06"]);
     assert_eq!(begun(true), ["K04"]);
 }
+
+/// What still came in the round in which all of it began to be dropped is no part that gets through; what comes later is.
+#[test]
+fn all_that_is_lost_from_amid_a_round_on_is_no_part() {
+    let ports = || (40_000..40_004).map(client);
+    let lose = |story: &mut Story| {
+        ports().for_each(|key| {
+            story.ask_and_lose(key, drop("NETFILTER_DROP", "nft_do_chain", key.protocol));
+        });
+    };
+    let mut story = healthy();
+    story.rounds(1, |story| {
+        ports().for_each(|key| lose_one_of(story, key, 6, "NETFILTER_DROP", "nft_do_chain"));
+    });
+    for _ in 0..4 {
+        story.rounds(1, lose);
+        assert!(!story.ids().contains(&"K04".to_owned()), "{:?}", story.ids());
+    }
+    assert_eq!(story.ids(), ["R06"]);
+
+    // Some gets through in between: two in a row are chance.
+    let mut story = healthy();
+    for _ in 0..5 {
+        story.rounds(1, |story| {
+            ports().for_each(|key| lose_one_of(story, key, 2, "NETFILTER_DROP", "nft_do_chain"));
+        });
+    }
+    story.rounds(2, lose);
+    story.idle(1);
+    assert_eq!(story.ids(), ["K04"]);
+}

@@ -217,7 +217,9 @@ impl<'a> Losses<'a> {
                 self.dropped(model, plight, &hunger, end);
             }
         } else if hunger.dropped > 0 {
-            self.partly(model, plight, end);
+            if partly::lost_before(plight).is_some() {
+                self.partly(model, plight, end);
+            }
         } else if has_vanished(model, plight, &hunger) {
             let lost = Spell {
                 since: began(plight, &hunger),

@@ -111,10 +111,12 @@ impl<'a> Partly<'a> {
     }
 }
 
-/// What the flow, which gets nothing now, has lost since it lost some of what it got before.
-fn lost_before(plight: &Plight) -> Option<Spell> {
+/// What the flow, which gets nothing now, has lost since it lost some of what it got before. What came just before all of it began
+/// to be dropped says nothing.
+pub(super) fn lost_before(plight: &Plight) -> Option<Spell> {
     let (hunger, spell) = plight.hunger.zip(plight.dropped)?;
-    (spell.since < hunger.since && is_some(plight, &spell, 1)).then_some(spell)
+    let is_its = spell.since < hunger.since && plight.arrived_after_drops > spell.packets;
+    (is_its && is_some(plight, &spell, 1)).then_some(spell)
 }
 
 /// The flow lost no more in a row than is likely where so much is lost.
