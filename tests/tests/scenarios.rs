@@ -90,6 +90,7 @@ fn look_closer(scenario: &Scenario, lab: &mut Lab, report: &Value) {
         "many-keys" => many_keys(report),
         "local-rule-lost" => local_rule_lost(lab, report),
         "no-socket" => no_socket(report),
+        "stale-connections" => nothing_starves(report),
         "pod-route-gone" | "pod-device-down" => goes_out(report, "eth0", "eth0"),
         "forwarded-elsewhere" => goes_out(report, "eth0", "eth1"),
         "pod-silent" | "pod-silent-full" => waits_for_a_pod(report),
@@ -223,10 +224,15 @@ fn local_rule_lost(lab: &mut Lab, report: &Value) {
     assert_eq!(echo["pid"], ping, "{echo:#}");
 }
 
-/// Clients that are refused do not wait: they are the verdict's, one for each, and starve from nothing.
-fn no_socket(report: &Value) {
+/// What comes for a connection that was closed is refused, and who sent it does not wait.
+fn nothing_starves(report: &Value) {
     assert_eq!(array(&report["starved"]), &[] as &[Value], "{report:#}");
     assert_eq!(report["starved_total"], 0, "{report:#}");
+}
+
+/// Clients that are refused do not wait: they are the verdict's, one for each, and starve from nothing.
+fn no_socket(report: &Value) {
+    nothing_starves(report);
     let flows = array(&report["verdicts"][0]["flows"]);
     assert_eq!(report["verdicts"][0]["flows_total"], flows.len(), "{report:#}");
     // TCP and UDP by IPv4 and IPv6, from one client.
