@@ -6,7 +6,7 @@ mod rulesets;
 
 use std::net::IpAddr;
 
-use super::{Finding, gone_rules};
+use super::{Finding, gone_rules, ways};
 use crate::event::ruleset::{self, Came, Did};
 use crate::event::{TABLE_LOCAL, TABLE_MAIN, Thing, Version, network, value};
 use crate::model::timeline::{Change, Subject};
@@ -108,15 +108,17 @@ pub(super) fn pieces(finding: &Finding, change: &Change) -> bool {
 
 /// A device of the finding takes smaller packets than before.
 pub(super) fn mtu(finding: &Finding, change: &Change) -> bool {
-    let mtu = |value: &Option<String>| value.as_deref().and_then(value::mtu);
     match thing(finding, change) {
-        Some(Thing::Link { device }) => {
-            is_at(finding, device)
-                && mtu(&change.after)
-                    .is_some_and(|now| mtu(&change.before).is_some_and(|before| now < before))
-        }
+        Some(Thing::Link { device }) => is_at(finding, device) && is_smaller(change),
         _ => false,
     }
+}
+
+/// A device takes smaller packets than before.
+pub(super) fn is_smaller(change: &Change) -> bool {
+    let mtu = |value: &Option<String>| value.as_deref().and_then(value::mtu);
+    let both = mtu(&change.before).zip(mtu(&change.after));
+    both.is_some_and(|(was, is)| is < was)
 }
 
 /// The device by which they arrive changed.
@@ -257,14 +259,8 @@ pub(super) fn way_in(finding: &Finding, change: &Change) -> bool {
 /// A device takes smaller packets than before, or a firewall that may keep back what tells their senders was changed.
 pub(super) fn too_large(finding: &Finding, change: &Change) -> bool {
     match thing(finding, change) {
-        Some(Thing::Link { device }) => {
-            let mtu = |value: &Option<String>| value.as_deref().and_then(value::mtu);
-            let is_smaller = mtu(&change.before)
-                .zip(mtu(&change.after))
-                .is_some_and(|(was, is)| is < was);
-            is_at(finding, device) && is_smaller
-        }
-        _ => firewall(finding, change),
+        Some(Thing::Ruleset { .. } | Thing::Tracking | Thing::BpfLink { .. }) => firewall(finding, change),
+        _ => mtu(finding, change),
     }
 }
 
@@ -310,30 +306,8 @@ fn is_by_hand(value: &Option<String>) -> bool {
 }
 
 /// A neighbour was set by hand, and has another link-layer address than before, if one was known.
-fn misleads_by_hand(change: &Change) -> bool {
+pub(super) fn misleads_by_hand(change: &Change) -> bool {
     is_by_hand(&change.after) && link_address(&change.before) != link_address(&change.after)
-}
-
-/// Packets go another way than before: a route of table main came or leads elsewhere, a rule for all of them came, or the neighbour
-/// by which they go was set by hand. A route that sends them nowhere is another matter.
-pub(super) fn leads_astray(change: &Change) -> bool {
-    match (&change.subject, &change.before, &change.after) {
-        (Subject::Setting(_, Thing::Neighbour { .. }), ..) => misleads_by_hand(change),
-        (
-            Subject::Setting(
-                _,
-                Thing::Route {
-                    table: TABLE_MAIN,
-                    action,
-                    ..
-                },
-            ),
-            before,
-            Some(after),
-        ) => action == value::UNICAST && !before.as_ref().is_some_and(|before| leads_as(before, after)),
-        (Subject::Setting(_, Thing::Rule { text, .. }), None, Some(_)) => value::is_for_all(text),
-        _ => false,
-    }
 }
 
 /// A route of this value leads as that one did: packets also leave from no other address than before.
@@ -344,13 +318,14 @@ pub(super) fn leads_as(before: &str, after: &str) -> bool {
 
 /// The way to the finding's peers, or the neighbour by which they are reached, leads elsewhere.
 pub(super) fn led_astray(finding: &Finding, change: &Change) -> bool {
-    leads_astray(change)
+    ways::leads_astray(change)
         && match thing(finding, change) {
-            Some(Thing::Neighbour { device, .. }) => is_at(finding, device),
+            Some(Thing::Neighbour { device, .. } | Thing::Link { device }) => is_at(finding, device),
             Some(Thing::Route {
                 destination, prefix, ..
             }) => finding.flows.remotes().are_in(*destination, *prefix),
-            Some(Thing::Rule { version, .. }) => concerns(finding, *version),
+            Some(Thing::Rule { version, text, .. }) => concerns(finding, *version) && selects(finding, text),
+            Some(Thing::Ruleset { .. }) => ways::is_given(change, finding.flows.some(FLOWS)),
             _ => false,
         }
 }

@@ -230,7 +230,7 @@ pub(super) fn arriving(flow: &FlowKey) -> Packet {
 }
 
 /// What is sent of it.
-fn leaving(flow: &FlowKey) -> Packet {
+pub(super) fn leaving(flow: &FlowKey) -> Packet {
     let (ours, theirs) = ends(flow);
     packet(flow, ours, theirs)
 }

@@ -161,8 +161,8 @@ fn protocol(name: &str, behind: &[&str]) -> Option<Protocol> {
         "icmp" => Protocol::Icmp,
         "tcp" => Protocol::Tcp,
         "udp" => Protocol::Udp,
-        "icmpv6" | "icmp6" => Protocol::Icmp6,
-        "protocol" => Protocol::from(behind.first()?.parse::<u8>().ok()?),
+        "icmpv6" | "icmp6" | "ipv6-icmp" => Protocol::Icmp6,
+        "protocol" | "ipproto" => Protocol::from(behind.first()?.parse::<u8>().ok()?),
         _ => return None,
     })
 }

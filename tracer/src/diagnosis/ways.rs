@@ -1,22 +1,27 @@
 //! The way to peers that was changed on this node itself: a route, a rule, or the link-layer address of a next hop.
 
+mod astray;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::change::sentence;
-use super::hops::goes_by;
+use super::matching::Fit;
 use super::path::{self, ARRIVALS};
 use super::sufferers::Sufferer;
 use super::suffering::Suffering;
 use super::words::{command, distinct, ip, list, moment};
 use super::{About, Finding, Rule, View, effects, evidence};
-use crate::event::{FlowKey, Origin, Protocol, SocketState, TABLE_MAIN, Thing, Version, value};
+use crate::event::{FlowKey, Origin, Protocol, SocketState, TABLE_MAIN, Thing, value};
 use crate::model::Model;
 use crate::model::clock::{SECOND, When};
 use crate::model::timeline::{Change, Subject};
 use crate::report::{Confidence, Where};
 use crate::shell::quoted;
+
+use astray::{Way, takes_back};
+pub(super) use astray::{is_given, leads_astray};
 
 /// R37: the way out leads elsewhere than before.
 pub(super) const CHANGED: Rule = Rule {
@@ -59,6 +64,8 @@ struct Case<'a> {
     netns: u32,
     change: &'a Change,
     asking: Vec<path::Asking<'a>>,
+    /// What is sent goes by what was changed, as its words say and what is seen of packets, and not only perhaps.
+    is_sure: bool,
 }
 
 impl<'a> Case<'a> {
@@ -73,9 +80,10 @@ impl<'a> Case<'a> {
         let Subject::Setting(netns, thing) = &change.subject else {
             return None;
         };
-        if !effects::leads_astray(change) || !is_of_uplink(view, *netns, thing) {
+        if !is_of_uplink(view, *netns, thing) {
             return None;
         }
+        let way = Way::of(view.model, change, next)?;
         let silences = view.model.silences().all();
         let is_its = |(plight, place): &path::Asking<'a>| {
             let Some((_, silence)) = silences.get(*place) else {
@@ -89,18 +97,23 @@ impl<'a> Case<'a> {
             let is_known = silence.proven || plight.has_arrived;
             // Else it was by this way that they answered.
             let is_cause = silence.answered <= When::at(change.at.saturating_add(LATE));
-            is_after
-                && is_known
-                && is_cause
-                && plight.key.netns == *netns
-                && leads(view, change, next, &plight.key)
+            is_after && is_known && is_cause
         };
-        let asking: Vec<path::Asking<'a>> = asking.iter().copied().filter(is_its).collect();
-        let is_one = !asking.is_empty() && !is_as_before(view.model, change) && !works(view, change, next);
-        is_one.then_some(Self {
+        let mut is_sure = false;
+        let is_led = |one: &path::Asking<'a>| {
+            let fit = is_its(one).then(|| way.leads(&one.0.key)).flatten();
+            is_sure |= fit == Some(Fit::Surely);
+            fit.is_some()
+        };
+        let asking: Vec<path::Asking<'a>> = asking.iter().copied().filter(is_led).collect();
+        let model = view.model;
+        let is_one = !asking.is_empty() && !is_as_before(model, change) && !works(model, change, &way, next);
+        is_one.then(|| Self {
             netns: *netns,
             change,
             asking,
+            // Where others are answered it is not all of the network that is silent.
+            is_sure: is_sure || others_are_answered(model, *netns, change.at),
         })
     }
 
@@ -108,6 +121,7 @@ impl<'a> Case<'a> {
     fn confidence(&self) -> Confidence {
         match (&self.change.subject, &self.change.before) {
             (Subject::Setting(_, Thing::Neighbour { .. }), None) => Confidence::Weak,
+            _ if !self.is_sure => Confidence::Weak,
             _ => Confidence::Strong,
         }
     }
@@ -385,12 +399,11 @@ pub(super) fn is_passed_by(model: &Model, finding: &Finding, change: &Change) ->
 
 /// Somebody whom this node has asked by this way since then, as long as it was the way, has answered. What comes of connections from
 /// before is no sign: peers send again what this node cannot acknowledge.
-fn works(view: &View<'_>, change: &Change, next: Option<u64>) -> bool {
-    let Subject::Setting(netns, _) = &change.subject else {
+fn works(model: &Model, change: &Change, way: &Way<'_>, next: Option<u64>) -> bool {
+    if !way.is_all_or_nothing() {
         return false;
-    };
+    }
     let since = change.at.saturating_add(LATE);
-    let model = view.model;
     // Sockets that were there before keep their addresses: where only another one was given, they go as they did.
     let source = || {
         let now = value::after(change.after.as_deref()?, value::SOURCE);
@@ -407,6 +420,8 @@ fn works(view: &View<'_>, change: &Change, next: Option<u64>) -> bool {
                 && connection.state == SocketState::Established
                 && connection.opened == Some(Origin::Local)
         }),
+        // When one of these began is not known.
+        _ if way.leads_new_only() => false,
         _ => model.flows().get(key).is_some_and(|flow| {
             flow.origin == Origin::Local && flow.sent > 0 && is_in_time(flow.last_arrived)
         }),
@@ -414,59 +429,26 @@ fn works(view: &View<'_>, change: &Change, next: Option<u64>) -> bool {
     model.flows().iter().any(|(key, flow)| {
         // Few have, mostly: that is asked first.
         flow.last_arrived > When::at(since)
-            && key.netns == *netns
             && source.is_none_or(|source| source == key.local)
             && has_answered(key)
-            && leads(view, change, next, key)
+            && way.leads(key) == Some(Fit::Surely)
     })
 }
 
-/// What is for the flow's peer goes by what was changed.
-fn leads(view: &View<'_>, change: &Change, next: Option<u64>, key: &FlowKey) -> bool {
-    let Subject::Setting(_, thing) = &change.subject else {
-        return false;
-    };
-    let (netns, remote) = (key.netns, key.remote);
-    let settings = view.model.settings();
-    match thing {
-        Thing::Neighbour { address, .. } => goes_by(view.model, netns, remote, *address),
-        Thing::Route {
-            destination, prefix, ..
-        } => {
-            // Of several the narrowest counts, and of these the one with the lowest metric. What was changed once more stood
-            // then, and does not now.
-            let is_chosen = || {
-                let chosen = settings.route(netns, remote);
-                chosen.is_some_and(|(of, leads)| of == *prefix && change.after.as_deref() == Some(leads))
-            };
-            effects::covers(*destination, *prefix, remote) && (next.is_some() || is_chosen())
-        }
-        // A rule that finds nothing in its table leaves it to the next one.
-        Thing::Rule { version, table, .. } => {
-            let finds = |thing: &Thing| match thing {
-                Thing::Route {
-                    table: of,
-                    action,
-                    destination,
-                    prefix,
-                    ..
-                } => {
-                    of == table && action == value::UNICAST && effects::covers(*destination, *prefix, remote)
-                }
-                _ => false,
-            };
-            Version::of(remote) == *version
-                && settings.iter().any(|(of, thing, _)| of == netns && finds(thing))
-        }
-        _ => false,
-    }
+/// Somebody whom this node asks has answered since.
+fn others_are_answered(model: &Model, netns: u32, since: u64) -> bool {
+    let since = When::at(since.saturating_add(LATE));
+    let mut flows = model.flows().iter();
+    flows.any(|(key, flow)| {
+        flow.last_arrived > since && key.netns == netns && flow.origin == Origin::Local && flow.sent > 0
+    })
 }
 
 /// All changes of the way that harm some flow, the latest first.
 fn cases<'a>(view: &View<'a>) -> Vec<Case<'a>> {
     let model = view.model;
     let changes = || model.timeline().all().rev().map(|(_, change)| change);
-    if !changes().any(effects::leads_astray) {
+    if !changes().any(leads_astray) {
         return Vec::new();
     }
     let plights = model.plights().iter();
@@ -479,10 +461,20 @@ fn cases<'a>(view: &View<'a>) -> Vec<Case<'a>> {
         return Vec::new();
     };
     let mut next: BTreeMap<&Subject, u64> = BTreeMap::new();
+    // All that is told of nf_tables has one subject.
+    let mut rulesets: Vec<&Change> = Vec::new();
     changes()
         .take_while(|change| change.at.saturating_add(SOON) >= first)
         .filter_map(|change| {
-            let next = next.insert(&change.subject, change.at);
+            let next = match &change.subject {
+                Subject::Setting(_, Thing::Ruleset { .. }) => {
+                    let later = rulesets.iter().rev().find(|later| takes_back(later, change));
+                    let at = later.map(|later| later.at);
+                    rulesets.push(change);
+                    at
+                }
+                subject => next.insert(subject, change.at),
+            };
             let may_be = change.at <= last.saturating_add(SECOND);
             may_be.then(|| Case::of(view, change, next, &asking)).flatten()
         })

@@ -1,6 +1,7 @@
 //! The scenarios, a file for each stage of the way of a packet.
 
 mod actors;
+mod astray;
 mod delivery;
 mod device;
 mod everyday;
@@ -69,5 +70,9 @@ pub static STAGES: &[Stage] = &[
     Stage {
         title: "in front of the node",
         scenarios: path::ALL,
+    },
+    Stage {
+        title: "led astray on the node itself",
+        scenarios: astray::ALL,
     },
 ];

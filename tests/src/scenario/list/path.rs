@@ -13,9 +13,6 @@ pub(super) const ALL: &[Scenario] = &[
     ARP_IGNORED,
     ARP_FILTERED,
     NEIGHBOURS_FILTERED,
-    NEIGHBOUR_BY_HAND,
-    GATEWAY_WRONG,
-    ROUTED_ASIDE,
     NO_ROUTE_BACK,
     RULE_GONE,
     SENT_NOWHERE,
@@ -60,7 +57,7 @@ const SILENT_PATH: Scenario = Scenario {
 };
 
 /// The node's own traffic, and what the peer begins.
-const NODES: Scenario = Scenario {
+pub(super) const NODES: Scenario = Scenario {
     name: "",
     title: "",
     breaks: "",
@@ -155,7 +152,7 @@ const NAMES_REFUSED: Scenario = Scenario {
 };
 
 /// The peer answers neither ARP nor neighbour solicitations any more, and the node has forgotten what it knew.
-const GATEWAY_SILENT: Scenario = Scenario {
+pub(super) const GATEWAY_SILENT: Scenario = Scenario {
     name: "gateway-silent",
     title: "the gateway does not answer ARP",
     breaks: "The peer's addresses towards the node are gone and the node forgets its neighbours: nothing can be sent.",
@@ -191,7 +188,7 @@ const GATEWAY_SILENT: Scenario = Scenario {
 const PEER_FORGETS: Step = Step::Ip(Place::Peer, "neigh flush dev node0");
 
 /// The requests of the neighbours arrive, and no answer leaves.
-const UNANSWERED: Expectation = Expectation {
+pub(super) const UNANSWERED: Expectation = Expectation {
     place: "guest-kernel",
     verdict: Some("R30"),
     ..SILENT_PATH.expect
@@ -274,54 +271,6 @@ const NEIGHBOURS_FILTERED: Scenario = Scenario {
         ..UNANSWERED
     },
     ..NODES
-};
-
-/// The kernel never asks for it again.
-const NEIGHBOUR_BY_HAND: Scenario = Scenario {
-    name: "neighbour-by-hand",
-    title: "the gateway's link-layer address was set by hand, and is wrong",
-    breaks: "The node's entry of its gateway is replaced by one that leads to nobody: all that leaves over IPv4 is lost on the link.",
-    says: "R37, where: guest kernel: the entry was set, by whom. No drop on the node has to do with it.",
-    break_it: &[Step::Ip(
-        Place::Node,
-        "neigh replace 10.10.0.1 lladdr 02:00:00:00:be:ef dev eth0 nud permanent",
-    )],
-    heal: &[Step::Ip(Place::Node, "neigh del 10.10.0.1 dev eth0")],
-    expect: Expectation {
-        verdict: Some("R37"),
-        ..UNANSWERED
-    },
-    ..NODES
-};
-
-/// The network has no such node.
-const GATEWAY_WRONG: Scenario = Scenario {
-    name: "gateway-wrong",
-    title: "the default route was replaced by one by a gateway that is none",
-    breaks: "The node's default route leads by 10.10.0.99, which nobody has: what is for the peers waits for a link-layer address in vain.",
-    says: "R37, where: guest kernel: the route was changed, by whom. What the node wanted to send is dropped, NEIGH_FAILED.",
-    break_it: &[Step::Ip(Place::Node, "route replace default via 10.10.0.99")],
-    heal: &[Step::Ip(Place::Node, "route replace default via 10.10.0.1")],
-    expect: Expectation {
-        drops: GATEWAY_SILENT.expect.drops,
-        ..NEIGHBOUR_BY_HAND.expect
-    },
-    ..NODES
-};
-
-/// As where a tunnel or a bridge of containers takes a network for its own.
-const ROUTED_ASIDE: Scenario = Scenario {
-    name: "routed-aside",
-    title: "a narrower route leads by a device that is no uplink",
-    breaks: "A route for the network of the peers comes that leads by a device of the node's own: all that is for them leaves there.",
-    says: "R37, where: guest kernel: the route came, by whom. No drop on the node has to do with it.",
-    setup: &[
-        Step::Ip(Place::Node, "link add aside type bridge"),
-        Step::Ip(Place::Node, "link set aside up"),
-    ],
-    break_it: &[Step::Ip(Place::Node, "route add 192.0.2.0/24 dev aside")],
-    heal: &[Step::Ip(Place::Node, "route del 192.0.2.0/24 dev aside")],
-    ..NEIGHBOUR_BY_HAND
 };
 
 /// What the node's open connections send has no route.

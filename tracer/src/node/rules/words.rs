@@ -2,12 +2,13 @@
 
 mod registers;
 
+use std::mem;
 use std::net::IpAddr;
 
 use super::{Expression, VERDICT, Verdict, member};
 use crate::node::netlink::{array_at, string};
 
-use registers::Registers;
+use registers::{Given, Registers};
 
 /// Words of a rule at most: what is left out is told by an ellipsis.
 const MOST: usize = 24;
@@ -38,6 +39,9 @@ enum Kind {
     /// What loads it has been told just before.
     Told,
 }
+
+/// Of what is given to a packet, before its value.
+const SET: &str = "set";
 
 /// `NFT_LOOKUP_F_INV`: what is not in the set.
 const LOOKUP_INVERTED: u32 = 1;
@@ -118,11 +122,17 @@ pub(super) fn of<'a>(expressions: impl Iterator<Item = Expression<'a>>) -> Strin
     // Registers that were loaded one after the other, in this order: a set may be asked for all of them at once.
     let mut loaded: Vec<u32> = Vec::new();
     let mut words = Vec::new();
+    // What was put into registers for the expression that comes next.
+    let mut given = Given::default();
     for expression in expressions {
         if words.len() == MOST {
             words.push("...".to_owned());
             break;
         }
+        let for_this = match expression.name.as_str() {
+            "immediate" => Given::default(),
+            _ => mem::take(&mut given),
+        };
         let register = |number| expression.number(number).unwrap_or_default();
         let (load, other) = (load(&expression), other_load(&expression));
         let goes_on = matches!(expression.name.as_str(), "bitwise" | "byteorder" | "lookup");
@@ -206,17 +216,34 @@ pub(super) fn of<'a>(expressions: impl Iterator<Item = Expression<'a>>) -> Strin
                 loaded.clear();
             }
             // NFTA_NAT_TYPE (`enum nft_nat_types`)
-            "nat" => words.push(if register(1) == 0 { "snat" } else { "dnat" }.to_owned()),
+            "nat" => {
+                words.push(if register(1) == 0 { "snat" } else { "dnat" }.to_owned());
+                // NFTA_NAT_REG_ADDR_MIN, NFTA_NAT_REG_PROTO_MIN
+                words.extend(
+                    for_this
+                        .end(register(3), register(5))
+                        .map(|end| format!("to {end}")),
+                );
+            }
             "masq" => words.push("masquerade".to_owned()),
             "redir" => words.push("redirect".to_owned()),
             // What is no verdict only puts something into a register: NFTA_IMMEDIATE_DREG.
             "immediate" => match expression.verdict() {
                 Some(verdict) => words.push(verdict.words()),
-                None => held.forget(register(1)),
+                None => {
+                    held.forget(register(1));
+                    let data = expression.member(2).and_then(|data| member(data, 1));
+                    given.put(register(1), data.unwrap_or_default());
+                }
             },
             // NFTA_MATCH_NAME, NFTA_TARGET_NAME: as iptables-nft has them.
             "match" | "target" => words.push(string(expression.member(1).unwrap_or_default())),
-            // What is set has no register that is loaded.
+            // What is set has no register that is loaded: NFTA_META_KEY, _SREG.
+            "meta" if let Kind::Mark(name) = meta(register(2)) => {
+                let mark = for_this.value(register(3)).and_then(mark);
+                words.push(format!("{name} {SET}"));
+                words.extend(mark);
+            }
             "meta" | "ct" | "payload" => words.push(expression.name),
             other => {
                 words.push(other.to_owned());
@@ -577,6 +604,41 @@ mod tests {
             verdict(0),
         ];
         assert_eq!(words(&above), "mark > 0x00000005 drop");
+    }
+
+    #[test]
+    fn what_a_packet_is_given_is_told() {
+        let give = |to: u32, value: &[u8]| {
+            let data = attribute(2, &attribute(1, value));
+            expression("immediate", &[number(1, to), data].concat())
+        };
+        let set = |key| expression("meta", &[number(2, key), number(3, 1)].concat());
+        assert_eq!(
+            words(&[give(1, &0x37_u32.to_ne_bytes()), set(3)]),
+            "mark set 0x37"
+        );
+        // `meta mark set ct mark`
+        assert_eq!(words(&[load("ct", &[1, 3]), set(3)]), "mark set");
+        assert_eq!(words(&[give(1, &[1]), set(0)]), "meta");
+        let nat = |members: &[(u16, u32)]| {
+            let members: Vec<Vec<u8>> = members
+                .iter()
+                .map(|(kind, value)| number(*kind, *value))
+                .collect();
+            expression("nat", &members.concat())
+        };
+        let address = || give(1, &[203, 0, 113, 9]);
+        assert_eq!(words(&[address(), nat(&[(1, 0), (3, 1)])]), "snat to 203.0.113.9");
+        let port = give(2, &8080_u16.to_be_bytes());
+        let both = [address(), port, nat(&[(1, 1), (3, 1), (5, 2)])];
+        assert_eq!(words(&both), "dnat to 203.0.113.9:8080");
+        let six = give(1, &[0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9]);
+        assert_eq!(words(&[six, nat(&[(1, 0), (3, 1)])]), "snat to 2001:db8::9");
+        // What was given to something else.
+        assert_eq!(
+            words(&[address(), set(3), nat(&[(1, 0), (3, 1)])]),
+            "mark set 0x97100cb snat"
+        );
     }
 
     #[test]

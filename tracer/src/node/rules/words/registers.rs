@@ -1,8 +1,10 @@
 //! What the registers of a rule hold, as its expressions come one after the other.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 
 use super::Held;
+use crate::node::netlink::array_at;
 
 /// Bytes of a whole register (`NFT_REG_SIZE`).
 pub(super) const WHOLE: usize = 16;
@@ -35,6 +37,36 @@ impl Registers {
         let first = word(register);
         self.0
             .retain(|at, (_, length)| at.saturating_add(*length) <= first);
+    }
+}
+
+/// Constants that were put into registers just before.
+#[derive(Default)]
+pub(super) struct Given<'a>(Vec<(u32, &'a [u8])>);
+
+impl<'a> Given<'a> {
+    pub(super) fn put(&mut self, register: u32, value: &'a [u8]) {
+        self.0.retain(|(of, _)| *of != register);
+        self.0.push((register, value));
+    }
+
+    pub(super) fn value(&self, register: u32) -> Option<&'a [u8]> {
+        let mut all = self.0.iter();
+        all.find(|(of, _)| *of == register).map(|(_, value)| *value)
+    }
+
+    /// The address in one of them, with the port in another one where there is one.
+    pub(super) fn end(&self, address: u32, port: u32) -> Option<String> {
+        let address = self.value(address)?;
+        let address = match address.len() {
+            4 => IpAddr::from(array_at::<4>(address, 0)?),
+            _ => IpAddr::from(array_at::<16>(address, 0)?),
+        };
+        let port = self.value(port).and_then(|port| array_at(port, 0));
+        Some(match port.map(u16::from_be_bytes) {
+            Some(port) => SocketAddr::new(address, port).to_string(),
+            None => address.to_string(),
+        })
     }
 }
 

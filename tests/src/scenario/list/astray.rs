@@ -1,0 +1,171 @@
+//! What leads astray on the node itself: it asks by another way than before, and nobody answers.
+
+use super::actors::*;
+use super::path::{GATEWAY_SILENT, NODES, UNANSWERED};
+use super::prelude::*;
+
+pub(super) const ALL: &[Scenario] = &[
+    NEIGHBOUR_BY_HAND,
+    GATEWAY_WRONG,
+    ROUTED_ASIDE,
+    RULE_FOR_SOME,
+    MARKED,
+    RULE_FOR_A_MARK,
+    SOURCE_WRONG,
+    DESTINATION_WRONG,
+    MTU_LOWERED,
+];
+
+/// The kernel never asks for it again.
+const NEIGHBOUR_BY_HAND: Scenario = Scenario {
+    name: "neighbour-by-hand",
+    title: "the gateway's link-layer address was set by hand, and is wrong",
+    breaks: "The node's entry of its gateway is replaced by one that leads to nobody: all that leaves over IPv4 is lost on the link.",
+    says: "R37, where: guest kernel: the entry was set, by whom. No drop on the node has to do with it.",
+    break_it: &[Step::Ip(
+        Place::Node,
+        "neigh replace 10.10.0.1 lladdr 02:00:00:00:be:ef dev eth0 nud permanent",
+    )],
+    heal: &[Step::Ip(Place::Node, "neigh del 10.10.0.1 dev eth0")],
+    expect: Expectation {
+        verdict: Some("R37"),
+        ..UNANSWERED
+    },
+    ..NODES
+};
+
+/// The network has no such node.
+const GATEWAY_WRONG: Scenario = Scenario {
+    name: "gateway-wrong",
+    title: "the default route was replaced by one by a gateway that is none",
+    breaks: "The node's default route leads by 10.10.0.99, which nobody has: what is for the peers waits for a link-layer address in vain.",
+    says: "R37, where: guest kernel: the route was changed, by whom. What the node wanted to send is dropped, NEIGH_FAILED.",
+    break_it: &[Step::Ip(Place::Node, "route replace default via 10.10.0.99")],
+    heal: &[Step::Ip(Place::Node, "route replace default via 10.10.0.1")],
+    expect: Expectation {
+        drops: GATEWAY_SILENT.expect.drops,
+        ..NEIGHBOUR_BY_HAND.expect
+    },
+    ..NODES
+};
+
+/// As where a tunnel or a bridge of containers takes a network for its own.
+const ROUTED_ASIDE: Scenario = Scenario {
+    name: "routed-aside",
+    title: "a narrower route leads by a device that is no uplink",
+    breaks: "A route for the network of the peers comes that leads by a device of the node's own: all that is for them leaves there.",
+    says: "R37, where: guest kernel: the route came, by whom. No drop on the node has to do with it.",
+    setup: &[
+        Step::Ip(Place::Node, "link add aside type bridge"),
+        Step::Ip(Place::Node, "link set aside up"),
+    ],
+    break_it: &[Step::Ip(Place::Node, "route add 192.0.2.0/24 dev aside")],
+    heal: &[Step::Ip(Place::Node, "route del 192.0.2.0/24 dev aside")],
+    ..NEIGHBOUR_BY_HAND
+};
+
+/// A device that leads to nobody, and a table by which all leaves by it.
+const ASIDE: &[Step] = &[
+    Step::Ip(Place::Node, "link add aside type bridge"),
+    Step::Ip(Place::Node, "link set aside up"),
+    Step::Ip(Place::Node, "route add default dev aside table 55"),
+];
+
+const RULE_FOR_SOME: Scenario = Scenario {
+    name: "rule-for-some",
+    title: "a policy rule leads some packets by another table, and to nobody",
+    breaks: "A rule for TCP to port 8080 comes, in whose table the default route leads by a device of the node's own.",
+    says: "R37, where: guest kernel: the rule came, by whom. No drop on the node has to do with it.",
+    setup: ASIDE,
+    break_it: &[Step::Ip(
+        Place::Node,
+        "rule add pref 100 ipproto tcp dport 8080 lookup 55",
+    )],
+    heal: &[Step::Ip(
+        Place::Node,
+        "rule del pref 100 ipproto tcp dport 8080 lookup 55",
+    )],
+    ..NEIGHBOUR_BY_HAND
+};
+
+/// As where the firewall of a VPN marks what is to leave by it.
+const MARKED: Scenario = Scenario {
+    name: "marked",
+    title: "a firewall gives packets a mark by which an older rule leads them to nobody",
+    breaks: "A chain at output marks what is for TCP port 8080; what has this mark goes by a table that leads to nobody.",
+    says: "R37, where: guest kernel: the rule of the firewall came, by whom. No drop on the node has to do with it.",
+    setup: &[
+        ASIDE[0],
+        ASIDE[1],
+        ASIDE[2],
+        Step::Ip(Place::Node, "rule add pref 100 fwmark 0x37 lookup 55"),
+    ],
+    break_it: &[Step::Nft(Place::Node, MARKS)],
+    heal: &[Step::Nft(Place::Node, "delete table ip broken")],
+    ..NEIGHBOUR_BY_HAND
+};
+
+const MARKS: &str = "add table ip broken; \
+     add chain ip broken out { type route hook output priority mangle; }; \
+     add rule ip broken out tcp dport 8080 meta mark set 0x37";
+
+const RULE_FOR_A_MARK: Scenario = Scenario {
+    name: "rule-for-a-mark",
+    title: "a policy rule leads packets with a mark by another table, and to nobody",
+    breaks: "What is for TCP port 8080 is marked from the start; a rule comes that leads what has this mark to nobody.",
+    says: "R37, where: guest kernel: the rule came, by whom. No drop on the node has to do with it.",
+    setup: &[ASIDE[0], ASIDE[1], ASIDE[2], Step::Nft(Place::Node, MARKS)],
+    break_it: &[Step::Ip(Place::Node, "rule add pref 100 fwmark 0x37 lookup 55")],
+    heal: &[Step::Ip(Place::Node, "rule del pref 100 fwmark 0x37 lookup 55")],
+    ..NEIGHBOUR_BY_HAND
+};
+
+/// Connections from before go on.
+const SOURCE_WRONG: Scenario = Scenario {
+    name: "source-wrong",
+    title: "a firewall gives what leaves an address that is nobody's",
+    breaks: "A chain at postrouting gives what is for TCP port 8080 a source to which the network knows no way: no answer comes back.",
+    says: "R37, where: guest kernel: the rule of the firewall came, by whom. No drop on the node has to do with it.",
+    break_it: &[Step::Nft(
+        Place::Node,
+        "add table ip broken; \
+         add chain ip broken out { type nat hook postrouting priority srcnat; }; \
+         add rule ip broken out tcp dport 8080 snat to 203.0.113.9",
+    )],
+    heal: &[Step::Nft(Place::Node, "delete table ip broken")],
+    ..NEIGHBOUR_BY_HAND
+};
+
+const DESTINATION_WRONG: Scenario = Scenario {
+    name: "destination-wrong",
+    title: "a firewall sends what is for a peer to an address that is nobody's",
+    breaks: "A chain at output sends what is for TCP port 8080 to an address that nobody has: no answer comes back.",
+    says: "R37, where: guest kernel: the rule of the firewall came, by whom. No drop on the node has to do with it.",
+    break_it: &[Step::Nft(
+        Place::Node,
+        "add table ip broken; \
+         add chain ip broken out { type nat hook output priority -100; }; \
+         add rule ip broken out tcp dport 8080 dnat to 203.0.113.9",
+    )],
+    heal: &[Step::Nft(Place::Node, "delete table ip broken")],
+    ..NEIGHBOUR_BY_HAND
+};
+
+const MTU_LOWERED: Scenario = Scenario {
+    name: "mtu-lowered",
+    title: "the uplink takes smaller packets than come",
+    breaks: "The MTU of eth0 is set to 1,300: the device drops what is larger, before anything arrives.",
+    says: "R37, where: guest kernel: the device was changed, by whom. What was lost is in its counters.",
+    traffic: &[
+        PEER_SERVER,
+        NODE_CLIENT,
+        Actor {
+            role: Role::Haul,
+            name: "haul",
+            ..NODE_CLIENT
+        },
+    ],
+    break_it: &[Step::Ip(Place::Node, "link set eth0 mtu 1300")],
+    heal: &[Step::Ip(Place::Node, "link set eth0 mtu 1500")],
+    ..NEIGHBOUR_BY_HAND
+};
