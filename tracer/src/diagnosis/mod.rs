@@ -311,7 +311,7 @@ struct Finding {
     check: Vec<String>,
     /// What mends it, where what explains it does not say how to take that back ([`undo`]).
     remedy: Vec<String>,
-    /// What keeps it from happening again.
+    /// What is to be done whether that is taken back or not: what else goes on, and what keeps it from happening again.
     prevent: Vec<String>,
 }
 

@@ -1,6 +1,7 @@
 //! The way to peers that was changed on this node itself: a route, a rule, or the link-layer address of a next hop.
 
 mod astray;
+mod told;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,14 +12,13 @@ use super::matching::Fit;
 use super::path::{self, ARRIVALS};
 use super::sufferers::Sufferer;
 use super::suffering::Suffering;
-use super::words::{command, distinct, ip, list, moment};
+use super::words::{command, distinct, list, moment};
 use super::{About, Finding, Rule, View, effects, evidence};
 use crate::event::{FlowKey, Origin, Protocol, SocketState, TABLE_MAIN, Thing, value};
 use crate::model::Model;
 use crate::model::clock::{SECOND, When};
 use crate::model::timeline::{Change, Subject};
 use crate::report::{Confidence, Where};
-use crate::shell::quoted;
 
 use astray::{Way, takes_back};
 pub(super) use astray::{is_given, leads_astray};
@@ -30,22 +30,28 @@ pub(super) const CHANGED: Rule = Rule {
     title: "The way to its peers was changed on this node, and nothing comes back since",
     place: Some(Where::GuestKernel),
     about: About {
-        signature: "Peers that answered are silent from within 10 s after a route to them came or leads elsewhere, a rule for all \
-                    packets came, or the entry of the neighbour by which they are reached was set by hand (PERMANENT) with another \
-                    link-layer address than before; and nobody who was asked by that way since has answered. A weak sign where that \
-                    neighbour was not known before.",
-        meaning: "What is sent leaves by another device, to another gateway, from another address, or with a link-layer address that \
-                  is nobody's: it reaches nobody, or nobody who answers. The kernel does not ask for a neighbour that was set by \
-                  hand.",
+        signature: "Peers that answered are silent from within 10 s after a route to them came or leads elsewhere, a policy rule for \
+                    what is sent to them came, a rule of a firewall came that gives it a mark for which there is such a rule, or \
+                    another address, the entry of the neighbour by which they are reached was set by hand (PERMANENT) with another \
+                    link-layer address than before, or the device takes smaller packets than before, whose counters tell of drops; \
+                    and nobody who was asked by that way since has answered. A weak sign where that neighbour was not known before; \
+                    and where it is not seen whether the rule is for these packets, and nobody else answers either.",
+        meaning: "What is sent leaves by another device, to another gateway, from or for another address, or with a link-layer address \
+                  that is nobody's: it reaches nobody, or nobody who answers; or what comes back is too large for the device. The \
+                  kernel does not ask for a neighbour that was set by hand, and goes on translating what began with a rule that is \
+                  gone.",
         check: &[
             "ip route get PEER",
             "ip rule; ip route show table all",
+            "nft -a list ruleset; conntrack -L",
+            "ip -s link show dev DEVICE  # dropped: what it did not take",
             "ip neigh show nud permanent",
             "arping -I DEVICE ADDRESS  # who answers, and by which link-layer address",
         ],
         mend: &[
             "Take back what was changed (ip route del, ip route replace), as the verdict says. Risk: low where it was not so before.",
             "ip neigh del ADDRESS dev DEVICE  # Risk: low, the kernel asks for it anew.",
+            "conntrack -D --src-nat ADDRESS; conntrack -D --dst-nat ADDRESS  # Once a rule that translates is gone. Risk: low.",
         ],
     },
     examine: changed,
@@ -63,6 +69,7 @@ const LATE: u64 = 2 * SECOND;
 struct Case<'a> {
     netns: u32,
     change: &'a Change,
+    way: Way<'a>,
     asking: Vec<path::Asking<'a>>,
     /// What is sent goes by what was changed, as its words say and what is seen of packets, and not only perhaps.
     is_sure: bool,
@@ -112,6 +119,7 @@ impl<'a> Case<'a> {
             netns: *netns,
             change,
             asking,
+            way,
             // Where others are answered it is not all of the network that is silent.
             is_sure: is_sure || others_are_answered(model, *netns, change.at),
         })
@@ -135,37 +143,6 @@ impl<'a> Case<'a> {
         self.netns == other.netns
             && self.change.at.abs_diff(other.change.at) <= SECOND
             && hand(self) == hand(other)
-    }
-
-    /// What is to be looked at, and what takes it back where the kernel alone knows better.
-    fn commands(&self, peer: IpAddr) -> (Vec<String>, Vec<String>) {
-        match &self.change.subject {
-            Subject::Setting(_, Thing::Neighbour { device, address }) => {
-                let (ip, device) = (ip(*address), quoted(device));
-                (
-                    vec![
-                        format!("{ip} neigh show dev {device}"),
-                        format!(
-                            "arping -c 2 -I {device} {address}  # who answers, where arping is installed"
-                        ),
-                    ],
-                    vec![format!(
-                        "{ip} neigh del {address} dev {device}  # Risk: low, the kernel asks for it anew."
-                    )],
-                )
-            }
-            _ => {
-                let ip = ip(peer);
-                (
-                    vec![
-                        format!("{ip} route get {peer}"),
-                        format!("{ip} rule"),
-                        format!("{ip} route show table all"),
-                    ],
-                    Vec::new(),
-                )
-            }
-        }
     }
 }
 
@@ -510,23 +487,13 @@ fn changed(view: &View<'_>) -> Option<Finding> {
     } else {
         ""
     };
-    let (to, why) = match &case.change.subject {
-        Subject::Setting(_, Thing::Neighbour { address, .. }) => {
-            let is_peer = silences.iter().all(|(peer, _)| peer.address == *address);
-            let to = if is_peer {
-                String::new()
-            } else {
-                format!("; it is the next hop to {}", list(&peers))
-            };
-            let why = "what leaves with a link-layer address that is not the neighbour's reaches nobody, and the kernel does not ask \
-                       for one that was set by hand";
-            (to, why)
-        }
-        _ => (
-            format!("; by it goes what is for {}", list(&peers)),
-            "what is sent goes another way than before, and reaches nobody who answers",
-        ),
+    let is_peer = |neighbour| silences.iter().all(|(peer, _)| peer.address == neighbour);
+    let to = match &case.change.subject {
+        Subject::Setting(_, Thing::Neighbour { address, .. }) if is_peer(*address) => String::new(),
+        Subject::Setting(_, Thing::Neighbour { .. }) => format!("; it is the next hop to {}", list(&peers)),
+        _ => format!("; by it goes what is for {}", list(&peers)),
     };
+    let why = case.way.why();
     let evidence = match &case.change.subject {
         Subject::Setting(netns, thing) => {
             let stands = model.settings().value(*netns, thing.clone());
@@ -537,7 +504,7 @@ fn changed(view: &View<'_>) -> Option<Finding> {
         }
         _ => None,
     };
-    let (check, remedy) = case.commands(silences.first()?.0.address);
+    let (check, remedy) = case.way.commands(silences.first()?.0.address);
     let line = |text: String| command(model, case.netns, &text);
     let namespaces = BTreeSet::from([case.netns]);
     Some(Finding {
@@ -564,7 +531,7 @@ fn changed(view: &View<'_>) -> Option<Finding> {
         devices: path::uplinks(model, &namespaces),
         namespaces,
         standing: None,
-        prevent: Vec::new(),
+        prevent: case.way.afterwards().into_iter().map(line).collect(),
         check: check.into_iter().map(line).collect(),
         remedy: remedy.into_iter().map(line).collect(),
     })

@@ -160,8 +160,9 @@ const MTU_LOWERED: Scenario = Scenario {
         PEER_SERVER,
         NODE_CLIENT,
         Actor {
-            role: Role::Haul,
-            name: "haul",
+            name: "huge-ping",
+            role: Role::HugePing,
+            addresses: &["192.0.2.10"],
             ..NODE_CLIENT
         },
     ],

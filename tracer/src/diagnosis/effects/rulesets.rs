@@ -76,7 +76,7 @@ fn a_rule_went(finding: &Finding, change: &Change, is_it: impl Fn(Family, &str) 
 
 /// More may be dropped by it than before: a rule that is new only by what it says itself, one that is gone by what it let
 /// pass, which is nothing where all that it did was to drop.
-fn may_drop(did: &Did) -> bool {
+pub(in crate::diagnosis) fn may_drop(did: &Did) -> bool {
     match did {
         // Of one that goes, all that was in it is told (`nft_flush_table` in net/netfilter/nf_tables_api.c).
         Did::Table(..) => false,

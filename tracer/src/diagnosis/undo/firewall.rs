@@ -4,13 +4,16 @@ use std::collections::BTreeSet;
 
 use super::AS_BEFORE;
 use super::history::{History, namespace};
-use crate::diagnosis::effects::only_drops;
+use crate::diagnosis::effects::{may_drop, only_drops};
 use crate::diagnosis::words::command;
 use crate::event::Point;
 use crate::event::ruleset::{self, Came, Did, Policy, Table};
 use crate::model::Model;
 use crate::model::timeline::Change;
 use crate::shell::quoted;
+
+/// What came only led packets elsewhere.
+const HELD_NOTHING: &str = "Risk: what it led elsewhere goes as before; ask whose it is.";
 
 /// Takes back what one change of the rules of nf_tables did, as far as later ones have not done so.
 pub(super) fn take_back(
@@ -42,6 +45,26 @@ pub(super) fn take_back(
         .collect();
     let passes = |table: &Table, chain: Option<&str>| {
         ways(&model.chains().hooks(netns, table.family, &table.name, chain))
+    };
+    // Whether something in it held packets back, of which their way is told.
+    let held_back = |table: &Table, chain: Option<&str>| {
+        let is_in = |did: &&Did| match did {
+            Did::Chain(of, its, ..)
+            | Did::Rule {
+                table: of,
+                chain: its,
+                ..
+            }
+            | Did::Policy {
+                table: of,
+                chain: its,
+                ..
+            } => of == table && chain.is_none_or(|chain| chain == its),
+            Did::Elements(of, ..) | Did::Object(of, ..) => of == table,
+            _ => true,
+        };
+        let holds = told.iter().filter(is_in).any(may_drop);
+        holds.then(|| passes(table, chain))
     };
     let mut lines = Vec::new();
     let mut is_known = true;
@@ -81,17 +104,23 @@ pub(super) fn take_back(
             ),
             Did::Table(table, Came::New) => (
                 format!("nft delete table {}", named(table)),
-                format!(
-                    "Risk: all that it was to hold back {}; ask whose it is.",
-                    passes(table, None)
-                ),
+                match held_back(table, None) {
+                    Some(passes) => {
+                        format!("Risk: all that it was to hold back {passes}; ask whose it is.")
+                    }
+                    None => HELD_NOTHING.to_owned(),
+                },
             ),
             Did::Chain(table, chain, _, Came::New) => {
-                let passes = passes(table, Some(chain));
+                let held_back = held_back(table, Some(chain));
+                let risk = held_back.map_or_else(
+                    || "low".to_owned(),
+                    |passes| format!("what it was to hold back {passes}"),
+                );
                 let chain = format!("{} {}", named(table), quoted(chain));
                 (
                     format!("nft 'flush chain {chain}; delete chain {chain}'"),
-                    format!("Risk: what it was to hold back {passes}; fails where other rules lead to it."),
+                    format!("Risk: {risk}; fails where other rules lead to it."),
                 )
             }
             Did::Policy {
@@ -119,10 +148,12 @@ pub(super) fn take_back(
                     named(table),
                     quoted(chain)
                 ),
-                format!(
-                    "Risk: what it was to hold back {}; ask whose it is.",
-                    passes(table, Some(chain))
-                ),
+                if may_drop(told) {
+                    let passes = passes(table, Some(chain));
+                    format!("Risk: what it was to hold back {passes}; ask whose it is.")
+                } else {
+                    HELD_NOTHING.to_owned()
+                },
             ),
             // By it nothing was lost that was not before.
             Did::Rule {

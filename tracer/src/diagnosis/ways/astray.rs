@@ -21,7 +21,8 @@ const LOOPBACK: &str = "lo";
 const MARK_SET: &str = "mark set";
 /// The targets of iptables are written in capitals.
 const MARKS: [&str; 2] = ["MARK", "CONNMARK"];
-const TRANSLATES: [&str; 4] = ["snat", "dnat", "SNAT", "DNAT"];
+const SOURCES: [&str; 2] = ["snat", "SNAT"];
+const DESTINATIONS: [&str; 2] = ["dnat", "DNAT"];
 
 /// Words of a firewall's rule that leave open what it is for: what it asks stands elsewhere.
 const ELSEWHERE: [&str; 6] = ["in", "map", "payload", "...", "multiport", "cmp"];
@@ -103,7 +104,7 @@ impl Selector {
 }
 
 /// A policy rule by which packets are looked up in a table.
-struct LookUp {
+pub(super) struct LookUp {
     version: Version,
     selector: Selector,
     /// Where the table leads. A rule that finds nothing in its table leaves it to the next one.
@@ -144,11 +145,14 @@ impl LookUp {
 }
 
 /// What a rule of a firewall gives a packet that it is for.
-enum Gift {
+#[derive(Clone, Copy)]
+pub(super) enum Gift {
     /// A mark, where it is a constant.
     Mark(Option<u32>),
-    /// Another source or destination, likewise.
-    End(Option<IpAddr>),
+    /// Another source, likewise.
+    Source(Option<IpAddr>),
+    /// Another destination.
+    Destination(Option<IpAddr>),
 }
 
 impl Gift {
@@ -163,12 +167,15 @@ impl Gift {
         if words.contains(MARK_SET) || has_any(words, &MARKS) {
             return Some(Self::Mark(value::after(words, "set").and_then(number)));
         }
-        has_any(words, &TRANSLATES).then(|| Self::End(to()))
+        if has_any(words, &SOURCES) {
+            return Some(Self::Source(to()));
+        }
+        has_any(words, &DESTINATIONS).then(|| Self::Destination(to()))
     }
 }
 
 /// A rule of a firewall that gives packets something.
-struct Giver {
+pub(super) struct Giver {
     asks: Asks,
     /// What it asks for stands elsewhere.
     is_open: bool,
@@ -180,7 +187,11 @@ impl Giver {
     fn all_of(change: &Change) -> Vec<Self> {
         let now = change.after.as_deref().unwrap_or_default();
         // Of very many changes few bring one.
-        let mut words = [MARK_SET].into_iter().chain(MARKS).chain(TRANSLATES);
+        let mut words = [MARK_SET]
+            .into_iter()
+            .chain(MARKS)
+            .chain(SOURCES)
+            .chain(DESTINATIONS);
         if !words.any(|word| now.contains(word)) {
             return Vec::new();
         }
@@ -238,14 +249,17 @@ pub(in crate::diagnosis) fn is_given<'a>(
 
 /// What a change does to what this node sends in one namespace.
 pub(super) struct Way<'a> {
-    model: &'a Model,
-    netns: u32,
-    does: Does<'a>,
+    pub(super) model: &'a Model,
+    pub(super) netns: u32,
+    pub(super) does: Does<'a>,
 }
 
-enum Does<'a> {
+pub(super) enum Does<'a> {
     /// This neighbour has another link-layer address.
-    Neighbour(IpAddr),
+    Neighbour {
+        device: &'a str,
+        address: IpAddr,
+    },
     /// The route to this network leads so.
     Route {
         network: (IpAddr, u8),
@@ -256,8 +270,12 @@ enum Does<'a> {
     LooksUp(LookUp),
     /// Each with the rules that lead what is marked so, where it marks.
     Gives(Vec<(Giver, Vec<LookUp>)>),
-    /// What leaves by this device, where that has dropped something since.
-    Shrinks(&'a str),
+    /// What leaves by this device, which takes packets of so many bytes at most and has dropped so many since.
+    Shrinks {
+        device: &'a str,
+        mtu: u32,
+        dropped: u64,
+    },
 }
 
 impl<'a> Way<'a> {
@@ -268,7 +286,10 @@ impl<'a> Way<'a> {
         };
         let netns = *netns;
         let does = match thing {
-            Thing::Neighbour { address, .. } => Does::Neighbour(*address),
+            Thing::Neighbour { device, address } => Does::Neighbour {
+                device,
+                address: *address,
+            },
             Thing::Route {
                 destination, prefix, ..
             } => Does::Route {
@@ -281,13 +302,17 @@ impl<'a> Way<'a> {
                 let with_rules = |giver: Giver| {
                     let rules = match giver.gift {
                         Gift::Mark(mark) => by_mark(model, netns, mark),
-                        Gift::End(_) => Vec::new(),
+                        Gift::Source(_) | Gift::Destination(_) => Vec::new(),
                     };
                     (giver, rules)
                 };
                 Does::Gives(Giver::all_of(change).into_iter().map(with_rules).collect())
             }
-            Thing::Link { device } if has_dropped(model, netns, device, change.at) => Does::Shrinks(device),
+            Thing::Link { device } => Does::Shrinks {
+                device,
+                mtu: value::mtu(change.after.as_deref()?)?,
+                dropped: dropped(model, netns, device, change.at)?,
+            },
             _ => return None,
         };
         leads_astray(change).then_some(Self { model, netns, does })
@@ -301,7 +326,7 @@ impl<'a> Way<'a> {
         let (remote, settings) = (key.remote, self.model.settings());
         let surely = |is: bool| is.then_some(Fit::Surely);
         match &self.does {
-            Does::Neighbour(address) => surely(goes_by(self.model, self.netns, remote, *address)),
+            Does::Neighbour { address, .. } => surely(goes_by(self.model, self.netns, remote, *address)),
             Does::Route {
                 network: (destination, prefix),
                 leads,
@@ -316,7 +341,7 @@ impl<'a> Way<'a> {
             }
             Does::LooksUp(rule) => rule.fit(key),
             Does::Gives(givers) => givers.iter().filter_map(|giver| self.given(giver, key)).max(),
-            Does::Shrinks(device) => {
+            Does::Shrinks { device, .. } => {
                 let leads = settings.route(self.netns, remote);
                 surely(leads.and_then(|(_, leads)| value::leads_by(leads)) == Some(device))
             }
@@ -332,22 +357,30 @@ impl<'a> Way<'a> {
                 if mark.is_some() { Fit::Surely } else { Fit::Perhaps }
             }
             // Who has that address answers for it.
-            Gift::End(Some(address)) if self.model.node().has_address(self.netns, address) => return None,
-            Gift::End(Some(_)) => Fit::Surely,
-            Gift::End(None) => Fit::Perhaps,
+            Gift::Source(Some(address)) if self.model.node().has_address(self.netns, address) => return None,
+            Gift::Source(Some(_)) | Gift::Destination(Some(_)) => Fit::Surely,
+            Gift::Source(None) | Gift::Destination(None) => Fit::Perhaps,
         };
         Some(fit.min(led))
     }
 
+    /// What rules of a firewall give.
+    pub(super) fn gifts(&self) -> impl Iterator<Item = Gift> {
+        let givers = match &self.does {
+            Does::Gives(givers) => &givers[..],
+            _ => &[],
+        };
+        givers.iter().map(|(giver, _)| giver.gift)
+    }
+
     /// Connections that were there before go as they did (`nf_nat_inet_fn` looks rules up for the first packet only).
     pub(super) fn leads_new_only(&self) -> bool {
-        let is_end = |(giver, _): &(Giver, Vec<LookUp>)| matches!(giver.gift, Gift::End(_));
-        matches!(&self.does, Does::Gives(givers) if givers.iter().any(is_end))
+        self.gifts().any(|gift| !matches!(gift, Gift::Mark(_)))
     }
 
     /// Who answers shows that the way is well. Of a device that takes smaller packets only, small ones get through.
     pub(super) fn is_all_or_nothing(&self) -> bool {
-        !matches!(self.does, Does::Shrinks(_))
+        !matches!(self.does, Does::Shrinks { .. })
     }
 }
 
@@ -376,20 +409,19 @@ fn has_any(value: &str, words: &[&str]) -> bool {
     value.split(' ').any(|word| words.contains(&word))
 }
 
-/// The device itself, or its driver, has dropped what came lately, and not before.
-fn has_dropped(model: &Model, netns: u32, device: &str, since: u64) -> bool {
-    let Some(device) = model.node().device_named(netns, device) else {
-        return false;
-    };
-    let mut counters = model.counters().iter();
-    counters.any(|(key, counted)| {
-        let is_its = key.netns == netns && key.device == device.index;
+/// How many packets the device itself, or its driver, has dropped lately, where it has not before; `None` where it has not.
+fn dropped(model: &Model, netns: u32, device: &str, since: u64) -> Option<u64> {
+    let index = model.node().device_named(netns, device)?.index;
+    let spells = model.counters().iter().filter_map(|(key, counted)| {
         let is_drop = match key.source {
             Source::Device => ["rx_dropped", "rx_errors"].contains(&key.name.as_str()),
-            Source::Ethtool => key.name.contains("rx") || key.name.contains("drop"),
+            Source::Ethtool => key.name.contains("rx") && key.name.contains("drop"),
             _ => false,
         };
-        let recent = || counted.recent(model.now());
-        is_its && is_drop && recent().is_some_and(|spell| spell.since >= since)
-    })
+        let recent = counted.recent(model.now())?;
+        (key.netns == netns && key.device == index && is_drop && recent.since >= since)
+            .then_some(recent.packets)
+    });
+    // The driver may count the same once more.
+    spells.max()
 }
