@@ -5,6 +5,7 @@
 mod addresses;
 mod aftermath;
 mod again;
+mod astray;
 mod beside;
 mod blame;
 mod bounds;

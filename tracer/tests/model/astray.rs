@@ -1,0 +1,173 @@
+//! Policy rules, rules of a firewall and devices that lead astray what this node sends, and those that do not.
+
+use tracer::event::{FlowKey, Protocol, Seen, Source, Thing, Version};
+use tracer::report::{Confidence, Where};
+
+use crate::hops::by_ip;
+use crate::pairing::set;
+use crate::story::*;
+use crate::ways::{asked, changed, routed};
+
+/// By these the peers are reached: the one that is asked over UDP, port 5300, and another one over TCP.
+fn other() -> FlowKey {
+    flow(Protocol::Tcp, "10.10.0.2", 42_000, "192.0.2.10", 443)
+}
+
+fn policy(text: &str) -> Thing {
+    Thing::Rule {
+        version: Version::V4,
+        priority: 100,
+        text: text.to_owned(),
+        table: 55,
+    }
+}
+
+/// A node with a table by which all leaves by a device that leads to nobody; then something is done, and nobody whom this asks
+/// answers any more; the other one, where it is asked, does.
+fn led(asks_other: bool, change: impl FnOnce(&mut Story)) -> Story {
+    let mut story = routed(&[asked()]);
+    let aside = Thing::Route {
+        table: 55,
+        action: "unicast".to_owned(),
+        destination: ip("0.0.0.0"),
+        prefix: 0,
+        metric: 0,
+    };
+    set(&mut story, aside, Some("dev aside"), Seen::Found, None);
+    story.rounds(2, |story| story.exchange(asked()));
+    change(&mut story);
+    story.rounds(8, |story| {
+        story.ask(asked());
+        if asks_other {
+            story.exchange(other());
+        }
+    });
+    story
+}
+
+/// A rule of nf_tables with these words came.
+fn firewall(story: &mut Story, words: &str) {
+    let rules = || Thing::Ruleset {
+        firewall: "nf_tables".to_owned(),
+    };
+    set(
+        story,
+        rules(),
+        Some("generation 1, tables: ip n"),
+        Seen::Found,
+        None,
+    );
+    let did = format!("generation 2, tables: ip n; table ip n, chain o: rule handle 2 ({words}) new");
+    set(story, rules(), Some(&did), Seen::Told, by_ip());
+}
+
+/// How sure R37 is; `None` where there is none.
+fn astray(story: &Story) -> Option<Confidence> {
+    let is_one = story.ids().iter().any(|id| id == "R37");
+    is_one.then(|| story.verdict("R37").confidence)
+}
+
+#[test]
+fn a_policy_rule_leads_what_it_is_for() {
+    for (text, is) in [
+        (
+            "from all ipproto udp dport 5300 lookup 55",
+            Some(Confidence::Strong),
+        ),
+        ("from all to 192.0.2.0/24 lookup 55", Some(Confidence::Strong)),
+        ("from 10.10.0.2 lookup 55", Some(Confidence::Strong)),
+        ("from all ipproto tcp dport 5300 lookup 55", None),
+        ("from all ipproto 47 lookup 55", None),
+        ("from all dport 53 lookup 55", None),
+        ("from 10.10.0.3 lookup 55", None),
+        ("from all to 198.51.100.0/24 lookup 55", None),
+        // What this node sends itself comes by no such device.
+        ("from all iif eth1 lookup 55", None),
+        ("from all lookup 55 suppress_prefixlength 0", None),
+        // Whether it is for these is not seen; nobody else is asked.
+        ("from all fwmark 0x37 lookup 55", Some(Confidence::Weak)),
+        ("from all dport 5000-6000 lookup 55", Some(Confidence::Weak)),
+    ] {
+        let story = led(false, |story| changed(story, policy(text), Some("")));
+        assert_eq!(astray(&story), is, "{text}");
+    }
+    let some = led(true, |story| {
+        changed(story, policy("from all fwmark 0x37 lookup 55"), Some(""))
+    });
+    assert_eq!(astray(&some), Some(Confidence::Strong), "others are answered");
+    assert_eq!(some.report().place, Where::GuestKernel);
+}
+
+#[test]
+fn a_mark_leads_where_a_policy_rule_is_for_it() {
+    let marked = |rule: &str, words: &str| {
+        let story = led(true, |story| {
+            set(story, policy(rule), Some(""), Seen::Found, None);
+            firewall(story, words);
+        });
+        astray(&story)
+    };
+    const MARK: &str = "udp dport 5300 mark set 0x37";
+    assert_eq!(
+        marked("from all fwmark 0x37 lookup 55", MARK),
+        Some(Confidence::Strong)
+    );
+    assert_eq!(
+        marked("from all fwmark 0x30/0xf0 lookup 55", MARK),
+        Some(Confidence::Strong)
+    );
+    assert_eq!(marked("from all fwmark 0x38 lookup 55", MARK), None);
+    assert_eq!(marked("from all fwmark 0x38/0xff lookup 55", MARK), None);
+    assert_eq!(marked("from all lookup 55", MARK), None, "no rule is for a mark");
+    let other = "tcp dport 5300 mark set 0x37";
+    assert_eq!(marked("from all fwmark 0x37 lookup 55", other), None);
+    // What arrives by a device is nothing that this node sends.
+    let arriving = "iifname eth0 udp mark set 0x37";
+    assert_eq!(marked("from all fwmark 0x37 lookup 55", arriving), None);
+}
+
+#[test]
+fn another_address_that_a_firewall_gives_leads_astray() {
+    for (words, is) in [
+        ("udp dport 5300 snat to 203.0.113.9", Some(Confidence::Strong)),
+        ("oifname eth0 snat to 203.0.113.9", Some(Confidence::Strong)),
+        ("udp dport 5300 dnat to 203.0.113.9:53", Some(Confidence::Strong)),
+        // It is this node's own.
+        ("udp dport 5300 snat to 10.10.0.2", None),
+        ("oifname eth0 masquerade", None),
+        ("tcp snat to 203.0.113.9", None),
+        ("ip daddr 198.51.100.1 dnat to 203.0.113.9", None),
+        ("ip daddr in @some snat to 203.0.113.9", Some(Confidence::Weak)),
+    ] {
+        let story = led(false, |story| firewall(story, words));
+        assert_eq!(astray(&story), is, "{words}");
+    }
+}
+
+/// What is too large for a device is told by its counters.
+#[test]
+fn a_device_that_takes_smaller_packets() {
+    let shrunk = |dropped: u64| {
+        led(false, |story| {
+            let device = Thing::Link {
+                device: "eth0".to_owned(),
+            };
+            set(
+                story,
+                device.clone(),
+                Some("up, carrier, mtu 1500"),
+                Seen::Found,
+                None,
+            );
+            changed(story, device, Some("up, carrier, mtu 600"));
+            if dropped > 0 {
+                let index = 2;
+                story.say(counter(Source::Device, index, "rx_dropped", dropped));
+            }
+        })
+    };
+    assert_eq!(astray(&shrunk(0)), None);
+    let story = shrunk(5);
+    assert_eq!(astray(&story), Some(Confidence::Strong));
+    assert!(story.verdict("R37").explanation.contains("600 bytes"));
+}
