@@ -4,6 +4,7 @@ mod device;
 mod firewall;
 mod history;
 mod instead;
+mod ipsec;
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -390,6 +391,11 @@ fn setting(thing: &Thing, before: Option<&str>, after: Option<&str>) -> Option<L
             )
         }
         (Thing::BpfLink { id }, None, Some(_)) => Some(vec![detach(*id)]),
+        (Thing::Ipsec { text }, None, Some(_)) => line(
+            ipsec::delete(text)?,
+            "Risk: what it was to protect goes as it is, or what it was to hold back comes in; ask whose it is, since a daemon \
+             may set it again.",
+        ),
         _ => None,
     }
 }

@@ -3,7 +3,14 @@
 use super::actors::*;
 use super::prelude::*;
 
-pub(super) const ALL: &[Scenario] = &[NO_HANDLER, OVERLAY, OVERLAY_GONE, FOREIGN_GROUP];
+pub(super) const ALL: &[Scenario] = &[
+    NO_HANDLER,
+    OVERLAY,
+    OVERLAY_GONE,
+    IPSEC_BLOCKED,
+    IPSEC_BLOCKED_OUT,
+    FOREIGN_GROUP,
+];
 
 const NO_HANDLER: Scenario = Scenario {
     name: "no-handler",
@@ -126,6 +133,51 @@ const OVERLAY_GONE: Scenario = Scenario {
         ..SOUND
     },
     ..FRAMES
+};
+
+const IPSEC_BLOCKED: Scenario = Scenario {
+    name: "ipsec-blocked",
+    title: "a policy of IPsec lets nothing of a peer in",
+    breaks: "A policy that blocks comes for what arrives from 192.0.2.10: what it answers is dropped where a socket was found already.",
+    says: "K01, where: guest kernel, explained by the policy. Drops XFRM_POLICY of TCP, UDP and ICMP.",
+    traffic: &[PEER_SERVER, NODE_SERVER, NODE_CLIENT, PEER_CLIENT],
+    break_it: &[Step::Ip(
+        Place::Node,
+        "xfrm policy add dir in src 192.0.2.10/32 dst 10.10.0.2/32 action block",
+    )],
+    heal: &[Step::Ip(
+        Place::Node,
+        "xfrm policy delete dir in src 192.0.2.10 dst 10.10.0.2",
+    )],
+    expect: Expectation {
+        exit_code: 1,
+        place: "guest-kernel",
+        verdict: Some("K01"),
+        drops: &[ExpectedDrop::of(&["XFRM_POLICY"], &["tcp_v4_rcv"], Class::State)],
+        ..SOUND
+    },
+    ..FRAMES
+};
+
+const IPSEC_BLOCKED_OUT: Scenario = Scenario {
+    name: "ipsec-blocked-out",
+    title: "a policy of IPsec lets nothing out to a peer",
+    breaks: "A policy that blocks comes for what leaves for 192.0.2.10: for its connections the kernel finds no way.",
+    says: "R04, where: guest kernel, explained by the policy. Drops IP_OUTNOROUTES of what open connections want to send.",
+    break_it: &[Step::Ip(
+        Place::Node,
+        "xfrm policy add dir out src 10.10.0.2/32 dst 192.0.2.10/32 action block",
+    )],
+    heal: &[Step::Ip(
+        Place::Node,
+        "xfrm policy delete dir out src 10.10.0.2 dst 192.0.2.10",
+    )],
+    expect: Expectation {
+        verdict: Some("R04"),
+        drops: &[ExpectedDrop::of(&["IP_OUTNOROUTES"], &["__ip_queue_xmit"], Class::State).outgoing()],
+        ..IPSEC_BLOCKED.expect
+    },
+    ..IPSEC_BLOCKED
 };
 
 const FOREIGN_GROUP: Scenario = Scenario {

@@ -50,7 +50,7 @@ pub(super) fn more_room(model: &Model, namespaces: &BTreeSet<u32>) -> Vec<String
 }
 
 /// Commands that show what may have done it.
-pub(super) fn checks(kind: Kind, key: &FlowKey, device: &str) -> Vec<String> {
+pub(super) fn checks(kind: Kind, key: &FlowKey, end: End<'_>, device: &str) -> Vec<String> {
     let (ip, dev) = (
         ip(key.local),
         quoted(if device.is_empty() { "DEVICE" } else { device }),
@@ -88,6 +88,11 @@ pub(super) fn checks(kind: Kind, key: &FlowKey, device: &str) -> Vec<String> {
             quoted(&format!("net.ipv6.conf.{setting}.disable_ipv6"))
         )],
         Kind::Overlay => vec![text("ip -d link show type vxlan")],
+        Kind::Other if by_ipsec(end) => vec![
+            format!("{ip} xfrm policy"),
+            format!("{ip} xfrm state"),
+            text("cat /proc/net/xfrm_stat"),
+        ],
         Kind::Other => vec![
             format!("{ip} rule"),
             format!("{ip} route get {} from {} iif {dev}", key.local, key.remote),
@@ -149,7 +154,16 @@ pub(super) fn mend(kind: Kind, end: End<'_>, device: &str) -> Vec<String> {
     vec![text]
 }
 
+/// It was dropped by what IPsec asks of it (`XFRM_POLICY` of `enum skb_drop_reason`).
+fn by_ipsec(end: End<'_>) -> bool {
+    end.is_some_and(|(reason, _)| reason.starts_with("XFRM_"))
+}
+
 fn other(end: End<'_>) -> &'static str {
+    if by_ipsec(end) {
+        return "Delete the policy that the checks show, or see whether the daemon is well that agrees on keys with the peers. Risk: \
+                what is to be protected may go as it is; ask whose it is.";
+    }
     match end.map(|(reason, location)| class::of(reason, &location.symbol)) {
         Some(Class::Policy) => {
             "Change the rule, filter or program that the checks show. Risk: it may be there on purpose; ask whose it is, and do \

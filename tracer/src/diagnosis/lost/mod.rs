@@ -437,7 +437,7 @@ fn advice(
     let (mut check, mut remedy) = (Vec::new(), Vec::new());
     for loss in losses.iter().take(3) {
         let device = routing::arrival_device(model, &loss.example).unwrap_or_default();
-        for line in commands::checks(kind(loss), &loss.example, &device) {
+        for line in commands::checks(kind(loss), &loss.example, loss.end, &device) {
             let line = command(model, loss.example.netns, &line);
             if !check.contains(&line) {
                 check.push(line);
