@@ -84,6 +84,8 @@ fn a_policy_rule_leads_what_it_is_for() {
         // What this node sends itself comes by no such device.
         ("from all iif eth1 lookup 55", None),
         ("from all lookup 55 suppress_prefixlength 0", None),
+        // As a VPN has it, whose own packets have that mark.
+        ("not from all fwmark 0xca6c lookup 55", Some(Confidence::Strong)),
         // Whether it is for these is not seen; nobody else is asked.
         ("from all fwmark 0x37 lookup 55", Some(Confidence::Weak)),
         ("from all dport 5000-6000 lookup 55", Some(Confidence::Weak)),

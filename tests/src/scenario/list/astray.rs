@@ -11,6 +11,7 @@ pub(super) const ALL: &[Scenario] = &[
     RULE_FOR_SOME,
     MARKED,
     RULE_FOR_A_MARK,
+    ALL_BUT_A_MARK,
     SOURCE_WRONG,
     DESTINATION_WRONG,
     MTU_LOWERED,
@@ -117,6 +118,24 @@ const RULE_FOR_A_MARK: Scenario = Scenario {
     setup: &[ASIDE[0], ASIDE[1], ASIDE[2], Step::Nft(Place::Node, MARKS)],
     break_it: &[Step::Ip(Place::Node, "rule add pref 100 fwmark 0x37 lookup 55")],
     heal: &[Step::Ip(Place::Node, "rule del pref 100 fwmark 0x37 lookup 55")],
+    ..NEIGHBOUR_BY_HAND
+};
+
+/// As wg-quick sets it, with a peer that is not there.
+const ALL_BUT_A_MARK: Scenario = Scenario {
+    name: "all-but-a-mark",
+    title: "a VPN takes all that is not its own, and leads to nobody",
+    breaks: "A rule for all packets without the VPN's mark comes, in whose table the default route leads to nobody.",
+    says: "R37, where: guest kernel: the rule came, by whom. No drop on the node has to do with it.",
+    setup: ASIDE,
+    break_it: &[Step::Ip(
+        Place::Node,
+        "rule add pref 100 not fwmark 0xca6c lookup 55",
+    )],
+    heal: &[Step::Ip(
+        Place::Node,
+        "rule del pref 100 not fwmark 0xca6c lookup 55",
+    )],
     ..NEIGHBOUR_BY_HAND
 };
 

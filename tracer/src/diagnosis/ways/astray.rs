@@ -65,8 +65,8 @@ struct Selector {
     from: Option<(IpAddr, u8)>,
     to: Option<(IpAddr, u8)>,
     asks: Asks,
-    /// It is for what its words do not say (`FIB_RULE_INVERT`).
-    is_inverted: bool,
+    /// It is for what its words do not say (`FIB_RULE_INVERT`): how sure it is for others.
+    inverted: Option<Fit>,
     /// It asks for something that is not seen.
     is_open: bool,
     names_ports: bool,
@@ -82,7 +82,11 @@ impl Selector {
             from: value::source(text),
             to: value::destination(text),
             asks: Asks::of(Family::Inet, &words),
-            is_inverted: value::has(text, value::NOT),
+            inverted: value::has(text, value::NOT).then(|| match words[..] {
+                // As VPNs have it for all but their own packets: others have no mark.
+                [_, _, _, "fwmark", mark, value::LOOKUP, ..] if mark != "0x0" => Fit::Surely,
+                _ => Fit::Perhaps,
+            }),
             is_open: has_any(text, &UNSEEN),
             names_ports: has_any(text, &["sport", "dport"]),
         })
@@ -90,8 +94,8 @@ impl Selector {
 
     /// Whether it is for what the flow sends; `None` where it is not.
     fn fit(&self, key: &FlowKey) -> Option<Fit> {
-        if self.is_inverted {
-            return Some(Fit::Perhaps);
+        if self.inverted.is_some() {
+            return self.inverted;
         }
         let is_in = |network: Option<(IpAddr, u8)>, address| {
             network.is_none_or(|(network, prefix)| effects::covers(network, prefix, address))
