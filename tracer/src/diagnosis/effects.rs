@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use super::{Finding, gone_rules, ways};
 use crate::event::ruleset::{self, Came, Did};
-use crate::event::{TABLE_LOCAL, TABLE_MAIN, Thing, Version, network, value};
+use crate::event::{TABLE_LOCAL, TABLE_MAIN, Thing, Version, froze, network, value};
 use crate::model::timeline::{Change, Subject};
 
 pub(super) use programs::{cgroup, traffic, xdp};
@@ -501,6 +501,12 @@ pub(super) fn unit_stopped(finding: &Finding, change: &Change) -> bool {
         value.is_some_and(|value| is_started(value) || value.split(' ').next() == Some("activating"))
     };
     unit_ended(finding, change) && runs(&change.before) && !runs(&change.after)
+}
+
+/// A unit of the finding was frozen: its processes read nothing since.
+pub(super) fn unit_frozen(finding: &Finding, change: &Change) -> bool {
+    let states = change.before.as_deref().zip(change.after.as_deref());
+    unit_ended(finding, change) && states.is_some_and(|(was, is)| froze(was, is) == Some(true))
 }
 
 #[cfg(test)]

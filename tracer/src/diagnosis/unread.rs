@@ -46,7 +46,7 @@ pub(super) const FULL: Rule = Rule {
         ],
     },
     examine: |view| unread(view, no_room(view)),
-    explains: effects::none,
+    explains: effects::unit_frozen,
     proved_by: effects::none,
     follows: &[],
 };
@@ -81,7 +81,7 @@ pub(super) const UNREAD: Rule = Rule {
         ],
     },
     examine: |view| unread(view, not_read(view)),
-    explains: effects::none,
+    explains: effects::unit_frozen,
     proved_by: effects::none,
     follows: &["R13"],
 };
