@@ -10,7 +10,7 @@ use super::path::{self, ARRIVALS};
 use super::sufferers::Sufferer;
 use super::suffering::Suffering;
 use super::words::{command, distinct, ip, list, moment};
-use super::{About, Finding, Rule, View, effects, evidence};
+use super::{About, Finding, Rule, View, effects, evidence, taken};
 use crate::event::{FlowKey, Origin, Protocol, SocketState, TABLE_MAIN, Thing, Version, value};
 use crate::model::Model;
 use crate::model::clock::{SECOND, When};
@@ -28,10 +28,12 @@ pub(super) const CHANGED: Rule = Rule {
         signature: "Peers that answered are silent from within 10 s after a route to them came or leads elsewhere, a rule for all \
                     packets came, or the entry of the neighbour by which they are reached was set by hand (PERMANENT) with another \
                     link-layer address than before; and nobody who was asked by that way since has answered. A weak sign where that \
-                    neighbour was not known before.",
+                    neighbour was not known before. Or the address of a peer that answered came to this node, nothing comes from there \
+                    since, and what is for it is refused here. A weak sign where it came to an uplink, as that of a service that \
+                    wanders.",
         meaning: "What is sent leaves by another device, to another gateway, from another address, or with a link-layer address that \
                   is nobody's: it reaches nobody, or nobody who answers. The kernel does not ask for a neighbour that was set by \
-                  hand.",
+                  hand, and what is for an own address does not leave.",
         check: &[
             "ip route get PEER",
             "ip rule; ip route show table all",
@@ -41,9 +43,10 @@ pub(super) const CHANGED: Rule = Rule {
         mend: &[
             "Take back what was changed (ip route del, ip route replace), as the verdict says. Risk: low where it was not so before.",
             "ip neigh del ADDRESS dev DEVICE  # Risk: low, the kernel asks for it anew.",
+            "ip address del ADDRESS dev DEVICE  # Risk: low where it was not so before.",
         ],
     },
-    examine: changed,
+    examine: |view| changed(view).or_else(|| taken::examine(view)),
     explains: effects::led_astray,
     proved_by: effects::none,
     follows: &["R04", "R22", "D02", "R36"],
