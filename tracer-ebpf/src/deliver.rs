@@ -9,7 +9,7 @@ use tracer_ebpf::{
 };
 
 use crate::books::{EVENTS, add, enter, last_arrival, lose, watched};
-use crate::flows::{count_flow, counts, replace};
+use crate::flows::{count_flow, counts, known, replace};
 use crate::globals::{Kernel, config, load, offset};
 use crate::packet::{Direction, Headers, Packet, TCP, UDP, is_icmp, netns};
 use crate::socket::{Sock, is_half_closed, is_loopback, is_multicast, segments_in_at};
@@ -30,12 +30,13 @@ const LISTEN: u32 = 10;
 pub fn matched(ctx: BtfTracePointContext) -> i32 {
     let packet = Packet(ctx.arg::<Kernel>(1));
     let iif = packet.iif();
-    if iif == LOOPBACK {
-        return 0;
-    }
     let sock = Sock(ctx.arg::<Kernel>(0));
     let netns = sock.netns();
     if !watched(netns) {
+        return 0;
+    }
+    if iif == LOOPBACK {
+        pass_over(sock, netns);
         return 0;
     }
     let seen = sock.segments_in();
@@ -60,6 +61,21 @@ pub fn matched(ctx: BtfTracePointContext) -> i32 {
         enter_matched(program::MATCHED, netns, iif, packets);
     }
     0
+}
+
+/// A segment of this node's own reached a connection. Where the peer's address came to this node, that is one whose segments came by
+/// a device until then: the kernel counts this one among them, and the next look would enter it as arrived by that device.
+#[inline(always)]
+fn pass_over(sock: Sock, netns: u32) {
+    let flow = sock.flow(netns, TCP);
+    if is_loopback(&flow) {
+        return;
+    }
+    if let Some(counts) = known(&flow)
+        && counts.segments != 0
+    {
+        counts.segments = sock.segments_in() + 1;
+    }
 }
 
 #[inline(always)]

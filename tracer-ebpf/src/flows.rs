@@ -34,6 +34,12 @@ pub fn is_known(flow: &FlowKey) -> bool {
     find(flow.hash(config!(seed))).is_some()
 }
 
+/// The counts of a flow that has been counted before.
+#[inline(always)]
+pub fn known(flow: &FlowKey) -> Option<&'static mut FlowCount> {
+    Some(&mut find(flow.hash(config!(seed)))?.count)
+}
+
 /// The counts of a flow. None where the table is full: the caller counts that as [`loss::FLOWS_FULL`].
 #[inline(always)]
 pub fn counts(flow: &FlowKey, origin: u32) -> Option<&'static mut FlowCount> {

@@ -6,14 +6,16 @@ mod rulesets;
 
 use std::net::IpAddr;
 
-use super::{Finding, gone_rules, ways};
+use super::{Finding, gone_rules, taken, ways};
 use crate::event::ruleset::{self, Came, Did};
 use crate::event::{TABLE_LOCAL, TABLE_MAIN, Thing, Version, froze, network, value};
 use crate::model::timeline::{Change, Subject};
 
 pub(super) use programs::{cgroup, traffic, xdp};
 use programs::{filters, takes_at};
-pub(super) use rulesets::{firewall, firewall_shut, masking, may_drop, only_drops, redirection};
+pub(super) use rulesets::{
+    firewall, firewall_shut, leads_away, masking, may_drop, only_drops, redirection,
+};
 use rulesets::{loaded_anew, may_decide, may_lead_elsewhere};
 
 /// No change explains it by itself.
@@ -244,13 +246,20 @@ pub(super) fn way_out_lost(finding: &Finding, change: &Change) -> bool {
     is_way && is_gone(change)
 }
 
-/// The way to what the finding's packets are for is another, or there is none: a route to it went away, or its device changed.
+/// The way to what the finding's packets are for is another, or there is none: a route to it went away or leads by another device
+/// than before, or its device changed.
 pub(super) fn way_in(finding: &Finding, change: &Change) -> bool {
+    let leads_by = |value: &Option<String>| value.as_deref().and_then(value::leads_by).map(str::to_owned);
+    let leads_elsewhere = || change.before.is_some() && leads_by(&change.before) != leads_by(&change.after);
     match thing(finding, change) {
         // A default route leads to nobody behind this node.
         Some(Thing::Route {
             destination, prefix, ..
-        }) => is_gone(change) && *prefix > 0 && finding.flows.locals().are_in(*destination, *prefix),
+        }) => {
+            (is_gone(change) || leads_elsewhere())
+                && *prefix > 0
+                && finding.flows.locals().are_in(*destination, *prefix)
+        }
         Some(Thing::Link { device }) => is_at(finding, device),
         _ => false,
     }
@@ -316,8 +325,16 @@ pub(super) fn leads_as(before: &str, after: &str) -> bool {
     value::leads_alike(before, after) && (from.is_none() || from == value::after(before, value::SOURCE))
 }
 
-/// The way to the finding's peers, or the neighbour by which they are reached, leads elsewhere.
+/// The way to the finding's peers, or the neighbour by which they are reached, leads elsewhere; or the address of one of them came
+/// to this node.
 pub(super) fn led_astray(finding: &Finding, change: &Change) -> bool {
+    let takes_its_address = || {
+        matches!(thing(finding, change), Some(Thing::Address { address, .. })
+            if taken::came(change).is_some() && finding.flows.remotes().have(*address))
+    };
+    if takes_its_address() {
+        return true;
+    }
     ways::leads_astray(change)
         && match thing(finding, change) {
             Some(Thing::Neighbour { device, .. } | Thing::Link { device }) => is_at(finding, device),

@@ -160,6 +160,13 @@ pub(super) fn went_away(model: &Model, which: &str, rules: &BTreeSet<&GoneRule>)
     format!("{which} went away at {at}: {told}.")
 }
 
+/// What tells of changed rules may tell of one that leads packets elsewhere: asked before it is read.
+pub(super) fn may_tell_of_leading(told: &str) -> bool {
+    LEADS
+        .iter()
+        .any(|word| told.contains(word) || told.contains(&word.to_uppercase()))
+}
+
 /// What a rule does with these words may be to lead packets elsewhere.
 pub(super) fn leads_elsewhere(words: &str) -> bool {
     does(&LEADS, words)

@@ -5,8 +5,8 @@
 //! `routing` state that the host lost, `lost` what else keeps packets from their sockets,
 //! `links` devices that are down, `loopback` the one by which the node speaks to itself, `unroutable` what has no way out, `stranded` connections to whose peers no route leads, `outgoing` what a firewall keeps from leaving, `inside` what
 //! does not get to pods, `sources` what pods send by other ways than before, `neighbours` who is not answered on the link, `hops` next hops
-//! that this node itself keeps out of reach, `ways` where it changed the way to its peers, `path`
-//! the way to the node, `names` name servers, `fragments` what does not arrive whole, `redirects` what a firewall no longer leads to a service, `ports`, `accept` and `unread` sockets and processes, `backlog` a CPU that does not keep up, `egress` a queue that drops what is to leave; `managers`
+//! that this node itself keeps out of reach, `ways` where it changed the way to its peers, `taken` where it took the address of one, `path`
+//! the way to the node, `names` name servers, `fragments` what does not arrive whole, `redirects` what a firewall no longer leads to a service, `led_away` what it leads away from one, `ports`, `accept` and `unread` sockets and processes, `backlog` a CPU that does not keep up, `egress` a queue that drops what is to leave; `managers`
 //! what network managers took away, `units` what systemd killed, `upgrades` what
 //! was left half-done.
 //!
@@ -32,6 +32,7 @@ mod fragments;
 mod gone_rules;
 mod hops;
 mod inside;
+mod led_away;
 mod links;
 mod loopback;
 mod lost;
@@ -56,6 +57,7 @@ mod sources;
 mod stranded;
 mod sufferers;
 mod suffering;
+mod taken;
 mod tolls;
 mod undo;
 mod units;
@@ -151,6 +153,7 @@ pub const RULES: &[Rule] = &[
     unroutable::NO_ROUTE,
     outgoing::FILTERED,
     redirects::LOST,
+    led_away::LED_AWAY,
     inside::forwarding::OFF,
     inside::filtered::DROPPED,
     inside::way::LOST,

@@ -8,7 +8,7 @@ use super::sufferers::Sufferer;
 use super::suffering::Suffering;
 use super::words::{command, count, distinct, list, managed_unit, moment};
 use super::{About, Finding, Rule, effects, evidence};
-use crate::event::{EntryKey, FlowKey, Owner, Protocol, SocketState};
+use crate::event::{EntryKey, FlowKey, Origin, Owner, Protocol, SocketState};
 use crate::model::Model;
 use crate::model::books::HeldBack;
 use crate::model::clock::{SECOND, When};
@@ -27,9 +27,11 @@ pub(super) const FILTERED: Rule = Rule {
     place: Some(Where::GuestKernel),
     about: About {
         signature: "What this node sends is dropped for NETFILTER_DROP before it leaves: of connections that are open, or of flows \
-                    in which packets had come and left before, and of which nothing has left since.",
+                    in which packets had come and left before, and of which nothing has left since. A weak sign where nothing at all that \
+                    this node asks of others has left since the start.",
         meaning: "A rule or the policy of a chain at the hook output or postrouting drops it. What arrives reaches its socket, and \
-                  no answer leaves. What never got through is told nowhere: it may be forbidden on purpose.",
+                  no answer leaves. What never got through while other requests did is told nowhere: it may be forbidden on \
+                  purpose.",
         check: &[
             "nft -a list ruleset",
             "iptables-legacy-save -c; ip6tables-legacy-save -c",
@@ -40,7 +42,7 @@ pub(super) const FILTERED: Rule = Rule {
              others made.",
         ],
     },
-    examine: |view| whole(view.model, Keeper::Firewall),
+    examine: |view| whole(view.model, Keeper::Firewall).or_else(|| nothing_leaves(view.model)),
     explains: effects::firewall,
     proved_by: effects::none,
     follows: &[],
@@ -202,6 +204,55 @@ pub(super) fn whole(model: &Model, by: Keeper) -> Option<Finding> {
         spell,
         (Confidence::Strong, explanation),
     ))
+}
+
+/// Requests that must have been shown as dropped, and the time that they must span, where none was ever seen to leave.
+const REQUESTS: u64 = 6;
+const REQUESTS_LASTING: u64 = 3 * SECOND;
+
+/// What is found where a firewall drops all that this node asks of others. One that forbids some of it does so on purpose; where
+/// nothing at all gets through it may have been so as well, but who asks does not know.
+fn nothing_leaves(model: &Model) -> Option<Finding> {
+    let by = Keeper::Firewall;
+    let asks = |key: &FlowKey, flow: Option<&Flow>| match key.protocol {
+        Protocol::Tcp => model.sockets().connection(key).is_some_and(|connection| {
+            connection.state == SocketState::SynSent || connection.opened == Some(Origin::Local)
+        }),
+        Protocol::Udp => flow.is_none_or(|flow| flow.arrived == 0),
+        _ => false,
+    };
+    let has_left = |flow: Option<&Flow>| flow.is_some_and(|flow| flow.sent > 0);
+    let all = model.books().kept_in(by, model.now());
+    let kept: Vec<Kept<'_>> = all
+        .map(|(key, held)| Kept {
+            key,
+            flow: model.flows().get(key),
+            held,
+        })
+        .filter(|one| asks(one.key, one.flow) && !has_left(one.flow))
+        .collect();
+    let spell = kept.iter().map(|one| one.held.dropped).reduce(Spell::and)?;
+    if !spell.lasts(REQUESTS, REQUESTS_LASTING) {
+        return None;
+    }
+    let namespaces: BTreeSet<u32> = kept.iter().map(|one| one.key.netns).collect();
+    // Of some other request, or in answer to one.
+    let is_other = |(key, flow): (&FlowKey, &Flow)| {
+        namespaces.contains(&key.netns)
+            && matches!(key.protocol, Protocol::Tcp | Protocol::Udp)
+            && flow.sent > 0
+    };
+    if model.flows().iter().any(is_other) {
+        return None;
+    }
+    let peers = distinct(kept.iter().map(|one| one.key.remote.to_string()));
+    let explanation = format!(
+        "Nothing that this node asks of others leaves: its own firewall has dropped at least {} to {}, and no packet of TCP or UDP was \
+         seen to get through since the start of tracer. It may be forbidden on purpose.",
+        count(spell.packets, "request"),
+        list(&peers),
+    );
+    Some(finding(model, by, &kept, spell, (Confidence::Weak, explanation)))
 }
 
 fn partly(model: &Model) -> Option<Finding> {

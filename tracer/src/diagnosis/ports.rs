@@ -39,7 +39,7 @@ pub(super) const NO_SOCKET: Rule = Rule {
     examine: no_socket,
     explains: effects::nobody_listens,
     proved_by: effects::none,
-    follows: &[],
+    follows: &["R37", "R41"],
 };
 
 /// What is told of a socket that was closed comes so much later at most.

@@ -13,7 +13,7 @@ use super::path::{self, ARRIVALS};
 use super::sufferers::Sufferer;
 use super::suffering::Suffering;
 use super::words::{command, distinct, list, moment};
-use super::{About, Finding, Rule, View, effects, evidence};
+use super::{About, Finding, Rule, View, effects, evidence, taken};
 use crate::event::{FlowKey, Origin, Protocol, SocketState, TABLE_MAIN, Thing, value};
 use crate::model::Model;
 use crate::model::clock::{SECOND, When};
@@ -35,11 +35,13 @@ pub(super) const CHANGED: Rule = Rule {
                     another address, the entry of the neighbour by which they are reached was set by hand (PERMANENT) with another \
                     link-layer address than before, or the device takes smaller packets than before, whose counters tell of drops; \
                     and nobody who was asked by that way since has answered. A weak sign where that neighbour was not known before; \
-                    and where it is not seen whether the rule is for these packets, and nobody else answers either.",
+                    and where it is not seen whether the rule is for these packets, and nobody else answers either. Or the \
+                    address of a peer that answered came to this node, nothing comes from there since, and what is for it is refused \
+                    here. A weak sign where it came to an uplink, as that of a service that wanders.",
         meaning: "What is sent leaves by another device, to another gateway, from or for another address, or with a link-layer address \
                   that is nobody's: it reaches nobody, or nobody who answers; or what comes back is too large for the device. The \
-                  kernel does not ask for a neighbour that was set by hand, and goes on translating what began with a rule that is \
-                  gone.",
+                  kernel does not ask for a neighbour that was set by hand, goes on translating what began with a rule that is gone, \
+                  and sends nothing out that is for an own address.",
         check: &[
             "ip route get PEER",
             "ip rule; ip route show table all",
@@ -52,9 +54,10 @@ pub(super) const CHANGED: Rule = Rule {
             "Take back what was changed (ip route del, ip route replace), as the verdict says. Risk: low where it was not so before.",
             "ip neigh del ADDRESS dev DEVICE  # Risk: low, the kernel asks for it anew.",
             "conntrack -D --src-nat ADDRESS; conntrack -D --dst-nat ADDRESS  # Once a rule that translates is gone. Risk: low.",
+            "ip address del ADDRESS dev DEVICE  # Risk: low where it was not so before.",
         ],
     },
-    examine: changed,
+    examine: |view| changed(view).or_else(|| taken::examine(view)),
     explains: effects::led_astray,
     proved_by: effects::none,
     follows: &["R04", "R22", "D02", "R36"],

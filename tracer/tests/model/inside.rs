@@ -644,3 +644,39 @@ fn a_sender_that_does_not_learn_how_large_packets_may_be_is_a_fault() {
     story.idle(8);
     assert_eq!(story.ids(), Vec::<String>::new(), "the sender was told");
 }
+
+/// It leads by another device, where nobody has the address; or back by the uplink, as to another node where the pod is now.
+#[test]
+fn a_pods_route_that_leads_by_another_device_is_lost_where_packets_are() {
+    let dropped = |story: &mut Story| {
+        let entry = drop("NEIGH_FAILED", "neigh_invalidate", Protocol::Udp);
+        story.arrived(Protocol::Udp, 1).add(entry, 1).count(
+            flow(Protocol::Udp, POD, 8080, "192.0.2.10", 5000),
+            |flow| {
+                flow.iif = ETH0;
+                flow.arrived += 1;
+                flow.dropped += 1;
+                flow.last_drop = Some(("NEIGH_FAILED".to_owned(), at("neigh_invalidate")));
+            },
+        );
+    };
+    let mut story = before(POD, 32);
+    set(&mut story, route(POD, 32, 0), Some("dev aside"), Seen::Told);
+    story.rounds(8, dropped);
+    let verdict = story.verdict("R18");
+    assert_eq!(
+        (verdict.confidence, verdict.cause.relation),
+        (Confidence::Strong, Relation::Explains)
+    );
+
+    let mut moved = before(POD, 32);
+    set(
+        &mut moved,
+        route(POD, 32, 0),
+        Some("via 10.10.0.3 dev eth0"),
+        Seen::Told,
+    );
+    moved.rounds(8, goes_back);
+    assert_eq!(moved.verdict("R18").confidence, Confidence::Weak);
+    assert_eq!(moved.report().place, Where::Healthy);
+}

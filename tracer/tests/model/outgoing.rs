@@ -300,3 +300,12 @@ fn few_packets_that_a_firewall_keeps_from_leaving_are_a_sign_or_none() {
     assert_nothing(&partly_kept_in(client(40_003), 150, 8));
     assert_nothing(&partly_kept_in(client(40_003), 7, 3));
 }
+
+/// Nothing else left either.
+#[test]
+fn where_nothing_at_all_that_this_node_asks_leaves_is_a_sign() {
+    let mut story = Story::begin();
+    story.rounds(8, |story| is_kept_in(story, client(40_002), SocketState::SynSent));
+    assert_eq!(story.ids(), ["K02"]);
+    assert_eq!(story.verdict("K02").confidence, Confidence::Weak);
+}

@@ -1,6 +1,6 @@
 //! The way to peers was changed on this node itself, and nothing comes back since.
 
-use tracer::event::{FlowKey, Seen, Thing, Version};
+use tracer::event::{EntryKey, FlowKey, Origin, Protocol, Seen, Thing, Version};
 use tracer::report::{Confidence, Relation, Where};
 
 use crate::hops::by_ip;
@@ -313,4 +313,88 @@ fn another_source_harms_those_who_ask_from_it() {
     });
     assert_eq!(story.ids()[0], "R37");
     assert_eq!(story.report().place, Where::GuestKernel);
+}
+
+/// What is for the peer is refused by this node itself, for so many rounds.
+fn refused_here(story: &mut Story, rounds: u32) {
+    let key = FlowKey {
+        local: ip("192.0.2.10"),
+        local_port: DNS,
+        remote: ip("10.10.0.2"),
+        remote_port: 50_000,
+        ..asked()
+    };
+    let entry = EntryKey {
+        iif: LO,
+        ..drop("NO_SOCKET", "__udp4_lib_rcv", Protocol::Udp)
+    };
+    story.rounds(rounds, |story| {
+        story.add(entry.clone(), 1).count(key, |flow| {
+            flow.origin = Origin::Remote;
+            flow.iif = LO;
+            flow.dropped += 1;
+            flow.last_drop = Some(("NO_SOCKET".to_owned(), at("__udp4_lib_rcv")));
+        });
+    });
+}
+
+/// The address of the peer comes to a device of this node.
+fn taken(device: &str) -> Story {
+    let mut story = routed(&[asked()]);
+    let (lo, eth0) = (ip("127.0.0.1"), ip("10.10.0.2"));
+    let peer = ip("192.0.2.10");
+    match device {
+        "lo" => story.device(NETNS, LO, "lo", false, vec![lo, peer]),
+        _ => story.device(NETNS, ETH0, "eth0", true, vec![eth0, peer]),
+    }
+    let address = Thing::Address {
+        device: device.to_owned(),
+        address: peer,
+        prefix: 32,
+    };
+    changed(&mut story, address, Some("scope global"));
+    story
+}
+
+#[test]
+fn the_address_of_a_peer_came_to_this_node() {
+    let mut story = taken("lo");
+    refused_here(&mut story, 10);
+    assert_eq!(story.report().place, Where::GuestKernel);
+    assert_eq!(story.ids(), ["R37", "R12"]);
+    let verdict = story.verdict("R37");
+    assert_eq!(
+        (verdict.confidence, verdict.cause.relation),
+        (Confidence::Strong, Relation::Explains)
+    );
+    assert!(
+        verdict.remedy[0].starts_with("ip address del 192.0.2.10/32 dev lo"),
+        "{:?}",
+        verdict.remedy
+    );
+    assert_eq!(story.verdict("R12").under.as_deref(), Some("R37"));
+}
+
+/// A service's address wanders from one machine to another, and the service is started after it.
+#[test]
+fn the_address_of_a_service_that_wanders_is_a_weak_sign() {
+    let mut story = taken("eth0");
+    refused_here(&mut story, 10);
+    assert_eq!(story.report().place, Where::Healthy, "{:?}", story.ids());
+    assert_eq!(story.verdict("R37").confidence, Confidence::Weak);
+}
+
+/// The peer answers as before, or what is for it is taken here.
+#[test]
+fn the_address_of_a_peer_that_goes_on_or_is_served_here_is_none() {
+    let mut story = taken("lo");
+    story.rounds(10, |story| {
+        refused_here(story, 1);
+        story.exchange(asked());
+    });
+    assert!(!story.ids().contains(&"R37".to_owned()), "{:?}", story.ids());
+    let mut story = taken("lo");
+    refused_here(&mut story, 2);
+    story.idle(10);
+    assert!(story.ids().is_empty(), "{:?}", story.ids());
 }

@@ -15,6 +15,7 @@ pub(super) const ALL: &[Scenario] = &[
     SOURCE_WRONG,
     DESTINATION_WRONG,
     MTU_LOWERED,
+    PEER_TAKEN,
 ];
 
 /// The kernel never asks for it again.
@@ -187,5 +188,25 @@ const MTU_LOWERED: Scenario = Scenario {
     ],
     break_it: &[Step::Ip(Place::Node, "link set eth0 mtu 1300")],
     heal: &[Step::Ip(Place::Node, "link set eth0 mtu 1500")],
+    ..NEIGHBOUR_BY_HAND
+};
+
+/// As where a network plugin or an old script gives the loopback device the address of a service that is elsewhere.
+const PEER_TAKEN: Scenario = Scenario {
+    name: "peer-taken",
+    title: "the address of the peers comes to this node",
+    breaks: "The addresses that the node's clients ask are added to its loopback device: what is for them does not leave, and is \
+             refused by the node itself.",
+    says: "R37, where: guest kernel: the address came, by whom. Drops NO_SOCKET of what the node sent to itself.",
+    traffic: &[PEER_SERVER, NODE_CLIENT, NODE_PING],
+    setup: &[],
+    break_it: &[
+        Step::Ip(Place::Node, "addr add 192.0.2.10/32 dev lo"),
+        Step::Ip(Place::Node, "addr add 2001:db8:ffff::10/128 dev lo"),
+    ],
+    heal: &[
+        Step::Ip(Place::Node, "addr del 192.0.2.10/32 dev lo"),
+        Step::Ip(Place::Node, "addr del 2001:db8:ffff::10/128 dev lo"),
+    ],
     ..NEIGHBOUR_BY_HAND
 };

@@ -7,6 +7,9 @@ pub(super) const ALL: &[Scenario] = &[
     REPLIES_FILTERED,
     ONE_IN_EIGHT,
     SERVER_BARRED,
+    LED_AWAY,
+    LED_TO_NO_SOCKET,
+    LED_TO_PROXY,
     NFT_RAW,
     NFT_FORWARD,
     NFT_OUTPUT,
@@ -101,6 +104,71 @@ const SERVER_BARRED: Scenario = Scenario {
     },
     late: false,
     ..REPLIES_FILTERED
+};
+
+const LED_AWAY: Scenario = Scenario {
+    name: "led-away",
+    title: "a rule leads what is for a server of this node to an address that nobody has",
+    breaks: "A rule is added at prerouting that gives what arrives for port 8080 another destination, as where the address of a \
+             container is out of date or mistyped.",
+    says: "R41, where: guest kernel: the rule, by whom, and when the last request reached the server. No drop: what is led away is \
+           forwarded.",
+    traffic: &[PEER_SERVER, NODE_SERVER, NODE_CLIENT, PEER_CLIENT],
+    break_it: &[Step::Nft(
+        Place::Node,
+        "add table inet broken; \
+         add chain inet broken pre { type nat hook prerouting priority dstnat; }; \
+         add rule inet broken pre iifname eth0 tcp dport 8080 dnat ip to 192.0.2.99",
+    )],
+    expect: Expectation {
+        exit_code: 1,
+        place: "guest-kernel",
+        verdict: Some("R41"),
+        ..SOUND
+    },
+    late: false,
+    ..REPLIES_FILTERED
+};
+
+const LED_TO_NO_SOCKET: Scenario = Scenario {
+    name: "led-to-no-socket",
+    title: "a rule leads what is for a server of this node to a port at which nobody listens",
+    breaks: "A rule is added at prerouting that redirects what arrives for port 8080, as for a proxy that is not there.",
+    says: "R41, where: guest kernel: the rule, by whom, and when the last request reached the server. Drops NO_SOCKET at tcp_v4_rcv \
+           and tcp_v6_rcv.",
+    break_it: &[Step::Nft(
+        Place::Node,
+        "add table inet broken; \
+         add chain inet broken pre { type nat hook prerouting priority dstnat; }; \
+         add rule inet broken pre iifname eth0 tcp dport 8080 redirect to :9999",
+    )],
+    ..LED_AWAY
+};
+
+/// The same, and there is a proxy.
+const LED_TO_PROXY: Scenario = Scenario {
+    name: "led-to-proxy",
+    title: "a rule leads what is for a server of this node to another one, which answers",
+    breaks: "Nothing: a rule is added at prerouting that redirects what arrives for port 8080 to a proxy that listens.",
+    says: "Healthy: who asks is answered, and the server is asked by nobody any more on purpose.",
+    traffic: &[
+        PEER_SERVER,
+        NODE_SERVER,
+        Actor {
+            name: "proxy",
+            addresses: &["[::]:9999"],
+            ..NODE_SERVER
+        },
+        NODE_CLIENT,
+        PEER_CLIENT,
+        Actor {
+            name: "client-of-proxy",
+            addresses: &["10.10.0.2:9999", "[2001:db8:10::2]:9999"],
+            ..PEER_CLIENT
+        },
+    ],
+    expect: SOUND,
+    ..LED_TO_NO_SOCKET
 };
 
 /// A drop by a rule, or by a chain that had none for the packet.

@@ -45,7 +45,7 @@ pub(in crate::diagnosis) fn firewall_shut(finding: &Finding, change: &Change) ->
 
 /// A rule went away that led packets elsewhere which are for a port of the finding.
 pub(in crate::diagnosis) fn redirection(finding: &Finding, change: &Change) -> bool {
-    a_rule_went(finding, change, |family, words| {
+    a_rule(finding, change, Came::Gone, |family, words| {
         finding.flows.some(FLOWS).any(|flow| {
             redirects::leads(family, words, flow.protocol, flow.local_port, flow.local).is_some()
                 || redirects::leads_out(family, words, flow.protocol, flow.remote_port, flow.remote)
@@ -53,9 +53,18 @@ pub(in crate::diagnosis) fn redirection(finding: &Finding, change: &Change) -> b
     })
 }
 
+/// A rule came that leads packets elsewhere which are for a port of the finding.
+pub(in crate::diagnosis) fn leads_away(finding: &Finding, change: &Change) -> bool {
+    a_rule(finding, change, Came::New, |family, words| {
+        let mut flows = finding.flows.some(FLOWS);
+        flows
+            .any(|flow| redirects::leads(family, words, flow.protocol, flow.local_port, flow.local).is_some())
+    })
+}
+
 /// A rule went away that gave what is passed on another source, and may have been for a flow of the finding.
 pub(in crate::diagnosis) fn masking(finding: &Finding, change: &Change) -> bool {
-    a_rule_went(finding, change, |family, words| {
+    a_rule(finding, change, Came::Gone, |family, words| {
         let all: Vec<&str> = words.split(' ').collect();
         let asks = Asks::of(family, &all);
         let mut flows = finding.flows.some(FLOWS);
@@ -63,14 +72,14 @@ pub(in crate::diagnosis) fn masking(finding: &Finding, change: &Change) -> bool 
     })
 }
 
-/// A rule of a table of this family and with these words went away that was such a one.
-fn a_rule_went(finding: &Finding, change: &Change, is_it: impl Fn(Family, &str) -> bool) -> bool {
+/// A rule of a table of this family and with these words that is such a one came or went away.
+fn a_rule(finding: &Finding, change: &Change, how: Came, is_it: impl Fn(Family, &str) -> bool) -> bool {
     let Some(Thing::Ruleset { .. }) = thing(finding, change) else {
         return false;
     };
     let did = ruleset::read(change.after.as_deref().unwrap_or_default());
     did.iter().flatten().any(
-        |did| matches!(did, Did::Rule { table, words, came: Came::Gone, .. } if is_it(table.family, words)),
+        |did| matches!(did, Did::Rule { table, words, came, .. } if *came == how && is_it(table.family, words)),
     )
 }
 

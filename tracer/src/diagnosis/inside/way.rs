@@ -25,8 +25,9 @@ pub(in crate::diagnosis) const LOST: Rule = Rule {
     title: "The way to a pod of this node is lost",
     place: Some(Where::GuestKernel),
     about: About {
-        signature: "A route by a device that is no uplink was lost while tracer looked, and packets for its addresses go on \
-                    arriving: they are dropped, or leave by the uplink by which they came. Or packets are dropped for QDISC_DROP \
+        signature: "A route by a device that is no uplink was lost while tracer looked, or leads by another device since, and \
+                    packets for its addresses go on arriving: they are dropped, or leave by the uplink by which they came, a weak \
+                    sign where the route itself leads there. Or packets are dropped for QDISC_DROP \
                     at such a device, which is up and has no carrier. A weak sign where the device went with its route, as when \
                     a pod is ended; or where other routes lead by it still and it is no end of a pod's pair, as when a client of \
                     a VPN goes.",
@@ -65,6 +66,8 @@ struct Gone<'a> {
     network: (u32, IpAddr, u8),
     thing: &'a Thing,
     before: &'a str,
+    /// Where it leads now, if it is there.
+    now: Option<&'a str>,
     device: &'a str,
     at: u64,
     end: End,
@@ -89,6 +92,8 @@ enum End {
     MayBeGone,
     /// The device is gone too.
     Gone,
+    /// The route itself leads back by the uplink now, as where who was behind it has moved to another node.
+    Moved,
 }
 
 impl Gone<'_> {
@@ -138,12 +143,16 @@ fn gone<'a>(view: &View<'a>) -> Vec<Gone<'a>> {
             let before = difference.before.as_deref()?;
             let device = value::leads_by(before)?;
             let index = model.node().device_named(netns, device)?.index;
-            let is_way = action == value::UNICAST && *prefix > 0 && difference.now.is_none();
+            let now = difference.now.as_deref();
+            // By another gateway or from another address it still leads to the same device.
+            let leads_there = now.is_some_and(|now| value::leads_by(now) == Some(device));
+            let is_way = action == value::UNICAST && *prefix > 0 && !leads_there;
             (is_way && is_inner(model, netns, index)).then(|| Gone {
                 netns,
                 network: (netns, *destination, *prefix),
                 thing,
                 before,
+                now,
                 device,
                 at: difference.at,
                 end: End::Gone,
@@ -209,6 +218,9 @@ fn other_end(model: &Model, gone: &Gone<'_>) -> End {
     };
     if model.settings().value(gone.netns, link).is_none() {
         return End::Gone;
+    }
+    if gone.now.is_some() && !gone.back.is_empty() {
+        return End::Moved;
     }
     let is_pair = model
         .node()
@@ -499,20 +511,33 @@ fn gone_text(model: &Model, gone: &[Gone<'_>]) -> Option<String> {
             " Other routes lead by the device still: who was behind this one may have gone by itself, as a client of a VPN does."
         }
         End::Gone => " The device is gone too: the pod may have been ended.",
+        End::Moved => " Who was behind it may have moved to another node.",
     };
     let them = if routes.len() == 1 { "it" } else { "them" };
+    let now = distinct(gone.iter().filter_map(|gone| gone.now).map(str::to_owned));
+    let (are, leads) = if routes.len() == 1 {
+        ("is", "leads")
+    } else {
+        ("are", "lead")
+    };
+    let is_there = gone.iter().filter(|gone| gone.now.is_some()).count();
+    let state = match is_there {
+        0 => format!("{are} not there"),
+        all if all == gone.len() => format!("{leads} elsewhere ({})", list(&now)),
+        _ => format!("{are} not there, or {leads} elsewhere ({})", list(&now)),
+    };
     Some(format!(
-        "Since {} {} {} not there, which led by {}; what arrives for {them} {what}.{may_be_gone}",
+        "Since {} {} {state}, which led by {}; what arrives for {them} {what}.{may_be_gone}",
         moment(model, first.at),
         list(&routes),
-        if routes.len() == 1 { "is" } else { "are" },
         list(&devices),
     ))
 }
 
 /// The command that sets a route as it was.
 fn put_back(model: &Model, gone: &Gone<'_>) -> Option<String> {
-    let line = undo::route(gone.thing, "add", gone.before)?;
+    let act = if gone.now.is_some() { "replace" } else { "add" };
+    let line = undo::route(gone.thing, act, gone.before)?;
     Some(format!(
         "{}  # Risk: low, it is what was there before. A device that is down must be set up first: ip link set dev {} up",
         command(model, gone.netns, &line),
