@@ -13,9 +13,7 @@ use crate::model::timeline::{Change, Subject};
 
 pub(super) use programs::{cgroup, traffic, xdp};
 use programs::{filters, takes_at};
-pub(super) use rulesets::{
-    firewall, firewall_shut, leads_away, masking, may_drop, only_drops, redirection,
-};
+pub(super) use rulesets::{firewall, firewall_shut, leads_away, masking, may_drop, only_drops, redirection};
 use rulesets::{loaded_anew, may_decide, may_lead_elsewhere};
 
 /// No change explains it by itself.

@@ -26,7 +26,7 @@ const LATE: u64 = 2 * SECOND;
 const BEFORE: u64 = 60 * SECOND;
 /// Packets that must have been refused here, and the time that they must span: a service that comes with its address listens soon.
 const PACKETS: u64 = 3;
-const LASTING: u64 = 3 * SECOND;
+const LASTING: u64 = 2 * SECOND;
 
 /// An address that came, and is that of a peer.
 struct Taken<'a> {
