@@ -13,6 +13,7 @@ use super::tolls::OVER;
 use super::{Finding, Rule, report};
 use crate::model::Model;
 use crate::model::clock::{MEMORY, SECOND};
+use crate::model::invariants::{Invariant, State};
 use crate::model::timeline::Change;
 use crate::report::Confidence;
 
@@ -23,6 +24,9 @@ const TOLD_LATE: u64 = SECOND * 5 / 2;
 /// What was hidden by a fault is known so long after it was mended and nothing more of it is seen: 5 s. The slowest rules take 2 s to be
 /// sure (D01), and are not asked as long as what is seen may be left of it.
 const SETTLES: u64 = 5 * SECOND;
+/// That what a fault took along is missed is known so long after it was mended: what is lost for want of it is told from what is left of
+/// that only then, and the next packet may be the one that shows it.
+const COMES_TO_LIGHT: u64 = SEEN_LATE + SETTLES;
 
 /// A fault that decided where the fault was, and hung under no other one.
 struct Known {
@@ -205,11 +209,34 @@ impl Aftermath {
         self.stood = stood;
     }
 
-    /// A fault was mended so short a time ago that what it hid may not be known yet, `just` being one that is not kept here so far.
-    pub(super) fn is_settling(&self, now: u64, just: Option<u64>) -> bool {
-        self.decided
-            .max(just)
-            .is_some_and(|at| now.saturating_sub(at) < SETTLES)
+    /// A fault was mended so short a time ago that what it hid may not be known yet, and something shows that it may have, `just`
+    /// being one that is not kept here so far.
+    pub(super) fn is_settling(&self, model: &Model, just: Option<u64>) -> bool {
+        let Some(at) = self.decided.max(just) else {
+            return false;
+        };
+        let gone = model.now().saturating_sub(at);
+        (gone < SETTLES && model.starved() > 0) || (gone < COMES_TO_LIGHT && self.lacks_way(model, at))
+    }
+
+    /// A default route of this node was lost with what was mended by then, and is not back: a device that is set down takes its routes
+    /// along, and they do not come by themselves as it is set up (`fib_sync_down_dev`, net/ipv4/fib_semantics.c).
+    fn lacks_way(&self, model: &Model, at: u64) -> bool {
+        let began = self.known.iter().map(|known| known.finding.since).min();
+        let Some(began) = began.map(|began| began.saturating_sub(SECOND)) else {
+            return false;
+        };
+        let own = model.node().own();
+        model
+            .settings()
+            .invariants()
+            .iter(model.now())
+            .any(|(netns, invariant, standing)| {
+                matches!(invariant, Invariant::DefaultRoute(_))
+                    && standing.state != State::Holds
+                    && standing.since.is_some_and(|since| (began..=at).contains(&since))
+                    && own.contains(&netns)
+            })
     }
 
     /// It was broken once more.

@@ -127,7 +127,7 @@ pub(super) fn settling(report: &Report) -> Option<String> {
     let it = if is_one { "it" } else { "they" };
     let text = format!(
         "{over}; whether {it} hid another fault shows in some seconds: {}",
-        words::starving(report)
+        words::unsettled(report)
     );
     Some(clean(&text).into_owned())
 }

@@ -316,7 +316,7 @@ pub fn explanation(report: &Report) -> String {
         Where::Unknown if report.settling => format!(
             "What was broken was mended just now, and {}: whether that is what is left of it, or another fault, shows in some \
              seconds.",
-            starving(report)
+            unsettled(report)
         ),
         _ if ledger.arrived == 0 => format!("Nothing has arrived in {length}."),
         _ => format!(
@@ -331,6 +331,16 @@ pub fn explanation(report: &Report) -> String {
 #[must_use]
 pub fn starved(report: &Report) -> u64 {
     report.starved_total + report.filter.as_ref().map_or(0, |filter| filter.starved)
+}
+
+/// What keeps it open whether all is well after a mend.
+#[must_use]
+pub(super) fn unsettled(report: &Report) -> String {
+    if starved(report) > 0 {
+        starving(report)
+    } else {
+        "the default route that went with it is not back".to_owned()
+    }
 }
 
 /// `3 flows starve`
