@@ -39,8 +39,7 @@ pub(super) fn meanwhile<'a>(
 
 /// All of these were taken back.
 pub(super) fn are_back(model: &Model, act: &[Told<'_>]) -> bool {
-    let first = act.first().map(|told| told.change.at);
-    let later = Later::of(model, first.unwrap_or_default());
+    let later = Later::of(model, pairing::began_at(act).unwrap_or_default());
     !act.is_empty() && act.iter().all(|told| later.is_back(told.change))
 }
 
@@ -130,8 +129,7 @@ pub(super) fn mended(model: &Model, rule: &Rule, finding: &Finding, is_gone: boo
     let more = since_then(model, finding, &act, breaks);
     let is_one = more.is_empty();
     act.extend(more.into_iter().rev());
-    let first = act.first().map_or(finding.since, |told| told.change.at);
-    let later = Later::of(model, first);
+    let later = Later::of(model, pairing::began_at(&act).unwrap_or(finding.since));
     let is_back = |told: &Told<'_>| match &told.change.subject {
         Subject::Unit(name) => {
             let state = model.units().state(name);
