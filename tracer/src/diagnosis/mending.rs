@@ -92,6 +92,9 @@ pub(crate) struct Mended {
 /// What is counted at one look happened since the look before; and what waits for a neighbour in vain is dropped only after it was
 /// asked for three times in 3 s (`neigh_timer_handler`, net/core/neighbour.c).
 pub(super) const SEEN_LATE: u64 = 4 * SECOND;
+/// What ended a unit, or took a fault away, may be told so much later than it is seen: systemd tells of its units by the way of D-Bus, and
+/// late while it loads them anew.
+pub(super) const TOLD_LATE: u64 = SECOND * 5 / 2;
 /// Where nothing more of a fault is seen for so long after all that explained it was taken back, it is over.
 const OVER: u64 = 2 * SECOND;
 

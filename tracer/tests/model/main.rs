@@ -25,6 +25,7 @@ mod inside;
 mod ledger;
 mod lookalikes;
 mod loopback;
+mod mending;
 mod names;
 mod namespaces;
 mod neighbours;
