@@ -112,7 +112,10 @@ fn switched_off(report: &Value) {
     let of = |id: &str| verdicts.iter().find(|verdict| verdict["id"] == id);
     let verdict = of("R24").unwrap();
     let cause = verdict["cause"]["text"].as_str().unwrap();
-    assert!(cause.starts_with("sysctl net.ipv6.conf.all.disable_ipv6"), "{cause}");
+    assert!(
+        cause.starts_with("sysctl net.ipv6.conf.all.disable_ipv6"),
+        "{cause}"
+    );
     let remedy = verdict["remedy"].as_array().unwrap();
     let place = |text: &str| {
         let mut lines = remedy.iter().map(|line| line.as_str().unwrap_or_default());
@@ -124,7 +127,10 @@ fn switched_off(report: &Value) {
         "ip -6 route add default via 2001:db8:10::1",
     ];
     let places = lines.map(place);
-    assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{remedy:#?}");
+    assert!(
+        places.iter().all(Option::is_some) && places.is_sorted(),
+        "{remedy:#?}"
+    );
     assert_eq!(places[0], Some(0), "{remedy:#?}");
     if let Some(way) = of("R04") {
         assert_eq!(way["under"], "R24", "{way:#}");

@@ -571,13 +571,21 @@ fn a_node_whose_default_route_went_with_its_uplink_is_not_well_when_that_is_back
         story.exchange(client(40_000));
         story.tick();
     }
-    let places: Vec<Where> = places_from(&story, mended).iter().map(|(place, ..)| *place).collect();
+    let places: Vec<Where> = places_from(&story, mended)
+        .iter()
+        .map(|(place, ..)| *place)
+        .collect();
     assert!(!places.contains(&Where::Healthy), "{places:?}");
     assert!(places.contains(&Where::Unknown), "{places:?}");
     assert_eq!(story.ids(), ["R04"]);
 
     // Nobody misses it.
-    set(&mut story, default_route(), Some("via 10.10.0.1 dev eth0"), Seen::Told);
+    set(
+        &mut story,
+        default_route(),
+        Some("via 10.10.0.1 dev eth0"),
+        Seen::Told,
+    );
     story.rounds(24, |story| story.exchange(client(40_000)));
     assert_eq!(story.report().place, Where::Healthy);
 }

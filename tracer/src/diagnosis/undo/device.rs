@@ -111,7 +111,9 @@ pub(super) fn switches_ipv6(name: &str) -> bool {
 /// IPv6 is switched at this device by one of these changes, of all devices at once (`addrconf_disable_ipv6`, net/ipv6/addrconf.c).
 pub(super) fn is_switched_with(change: &Change, all: &[&Change]) -> bool {
     let switched = |change: &Change, wanted: fn(&str) -> bool| match &change.subject {
-        Subject::Setting(netns, Thing::Sysctl { name }) if switches_ipv6(name) && wanted(name) => Some(*netns),
+        Subject::Setting(netns, Thing::Sysctl { name }) if switches_ipv6(name) && wanted(name) => {
+            Some(*netns)
+        }
         _ => None,
     };
     let Some(netns) = switched(change, |name| name != ALL_DEVICES) else {

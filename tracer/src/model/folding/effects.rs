@@ -79,9 +79,8 @@ pub(super) fn brings_about(by: &Change, effect: &Change) -> bool {
         }
         // addrconf_disable_ipv6
         Thing::Sysctl { name } if name.ends_with(DISABLE_IPV6) => {
-            let is_here = |device: &str| {
-                of_each_device(name).is_some_and(|(_, of, _)| of == "all" || of == device)
-            };
+            let is_here =
+                |device: &str| of_each_device(name).is_some_and(|(_, of, _)| of == "all" || of == device);
             let (address, is_here) = match of {
                 Thing::Address { device, address, .. }
                 | Thing::Answer { device, address }
