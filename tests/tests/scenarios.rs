@@ -99,9 +99,41 @@ fn look_closer(scenario: &Scenario, lab: &mut Lab, report: &Value) {
         "unread-tcp" => without_device(lab, report),
         "arp-off" | "arp-ignored" | "arp-filtered" => asked_in_vain(report),
         "address-denied" => denied(report),
+        "ipv6-off-for-all" => switched_off(report),
         "lone-fragment" => pieces_lost(report),
         "fragments" => pieces(report),
         _ => {}
+    }
+}
+
+/// All that went with it is put back in an order in which that works, and nothing of it is a cause of its own.
+fn switched_off(report: &Value) {
+    let verdicts = report["verdicts"].as_array().unwrap();
+    let of = |id: &str| verdicts.iter().find(|verdict| verdict["id"] == id);
+    let verdict = of("R24").unwrap();
+    let cause = verdict["cause"]["text"].as_str().unwrap();
+    assert!(
+        cause.starts_with("sysctl net.ipv6.conf.all.disable_ipv6"),
+        "{cause}"
+    );
+    let remedy = verdict["remedy"].as_array().unwrap();
+    let place = |text: &str| {
+        let mut lines = remedy.iter().map(|line| line.as_str().unwrap_or_default());
+        lines.position(|line| line.contains(text))
+    };
+    let lines = [
+        "net.ipv6.conf.all.disable_ipv6=0",
+        "ip addr add 2001:db8:10::2/64",
+        "ip -6 route add default via 2001:db8:10::1",
+    ];
+    let places = lines.map(place);
+    assert!(
+        places.iter().all(Option::is_some) && places.is_sorted(),
+        "{remedy:#?}"
+    );
+    assert_eq!(places[0], Some(0), "{remedy:#?}");
+    if let Some(way) = of("R04") {
+        assert_eq!(way["under"], "R24", "{way:#}");
     }
 }
 

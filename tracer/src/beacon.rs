@@ -11,7 +11,7 @@ use std::fmt;
 use crate::diagnosis::{Diagnosis, Leading, Standing};
 use crate::event::{Capability, CapabilityState};
 use crate::model::clock::SECOND;
-use crate::report::{Episode, Where};
+use crate::report::{Episode, Relation, Where};
 use crate::ui::words;
 
 pub use target::Target;
@@ -235,12 +235,17 @@ fn over(place: Where, episode: &Episode, suppressed: &HeldBack) -> String {
     let others = episode.beside.iter().map(|fault| fault.id.as_str());
     let was: Vec<&str> = std::iter::once(episode.id.as_str()).chain(others).collect();
     let line = format!(
-        "tracer: verdict none where={} was={} since={} until={} seconds={:.0} flows={}{}",
+        "tracer: verdict none where={} was={} since={} until={} seconds={:.0}{} flows={}{}",
         place.name(),
         was.join(","),
         episode.onset,
         episode.end.as_deref().unwrap_or("unknown"),
         episode.seconds,
+        // It may have begun before the tracer did.
+        match episode.cause.relation {
+            Relation::PredatesStart => " or=more",
+            Relation::Explains | Relation::Unknown => "",
+        },
         episode.flows,
         suppressed
     );

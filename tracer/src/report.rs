@@ -65,8 +65,9 @@ pub struct Report {
     /// Where the fault is.
     #[serde(rename = "where")]
     pub place: Where,
-    /// A fault was mended, and it was mended or seen last less than 5 s ago, and flows starve still: whether it hid another one is not
-    /// known yet. Then `where` is `unknown`.
+    /// A fault was mended, and it was mended or seen last less than 5 s ago, and flows starve still; or less than 9 s ago, and a default
+    /// route that went with it is not back: whether it hid another fault, or left one, is not known yet. Or it was seen last less than 10 s
+    /// ago, and the rules of a firewall that explain it still stand: it may drop a part. Then `where` is `unknown`.
     #[serde(default)]
     pub settling: bool,
     /// Findings, the most important one first. Empty where the node is healthy.

@@ -6,23 +6,26 @@
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
-use super::mending::{Mended, SEEN_LATE};
+use super::mending::{self, Mended, SEEN_LATE, TOLD_LATE};
 use super::pairing::{self, TOLD};
 use super::roots::{Found, counts};
 use super::tolls::OVER;
 use super::{Finding, Rule, report};
 use crate::model::Model;
 use crate::model::clock::{MEMORY, SECOND};
+use crate::model::invariants::{Invariant, State};
 use crate::model::timeline::Change;
 use crate::report::Confidence;
-
-/// What took a fault away may be told so much later than the fault is not seen any more: systemd tells of its units by the way of
-/// D-Bus, and late while it loads them anew.
-const TOLD_LATE: u64 = SECOND * 5 / 2;
 
 /// What was hidden by a fault is known so long after it was mended and nothing more of it is seen: 5 s. The slowest rules take 2 s to be
 /// sure (D01), and are not asked as long as what is seen may be left of it.
 const SETTLES: u64 = 5 * SECOND;
+/// That what a fault took along is missed is known so long after it was mended: what is lost for want of it is told from what is left of
+/// that only then, and the next packet may be the one that shows it.
+const COMES_TO_LIGHT: u64 = SEEN_LATE + SETTLES;
+
+/// What is lost in part of what comes seldom is known to be after so long: 10 s.
+const PART_SHOWS: u64 = 10 * SECOND;
 
 /// A fault that decided where the fault was, and hung under no other one.
 struct Known {
@@ -205,11 +208,50 @@ impl Aftermath {
         self.stood = stood;
     }
 
-    /// A fault was mended so short a time ago that what it hid may not be known yet, `just` being one that is not kept here so far.
-    pub(super) fn is_settling(&self, now: u64, just: Option<u64>) -> bool {
-        self.decided
-            .max(just)
-            .is_some_and(|at| now.saturating_sub(at) < SETTLES)
+    /// A fault was mended so short a time ago that what it hid may not be known yet, and something shows that it may have, `just`
+    /// being one that is not kept here so far.
+    pub(super) fn is_settling(&self, model: &Model, just: Option<u64>) -> bool {
+        if self.stands_still(model) {
+            return true;
+        }
+        let Some(at) = self.decided.max(just) else {
+            return false;
+        };
+        let gone = model.now().saturating_sub(at);
+        (gone < SETTLES && model.starved() > 0) || (gone < COMES_TO_LIGHT && self.lacks_way(model, at))
+    }
+
+    /// What was found until just now is not found any more, and the rules of a firewall that brought it about are as they were: those that
+    /// drop a part let the next packets pass, and then drop others.
+    fn stands_still(&self, model: &Model) -> bool {
+        let is_fresh = |known: &&Known| {
+            known.mended.is_none() && model.now().saturating_sub(known.finding.last) < PART_SHOWS
+        };
+        self.known.iter().filter(is_fresh).any(|known| {
+            let explaining = pairing::explaining(model, known.rule, known.rule.explains, &known.finding);
+            let act = pairing::act(&explaining);
+            act.iter().any(|told| pairing::is_ruleset(told.change)) && !mending::are_back(model, &act)
+        })
+    }
+
+    /// A default route of this node was lost with what was mended by then, and is not back: a device that is set down takes its routes
+    /// along, and they do not come by themselves as it is set up (`fib_sync_down_dev`, net/ipv4/fib_semantics.c).
+    fn lacks_way(&self, model: &Model, at: u64) -> bool {
+        let began = self.known.iter().map(|known| known.finding.since).min();
+        let Some(began) = began.map(|began| began.saturating_sub(SECOND)) else {
+            return false;
+        };
+        let own = model.node().own();
+        model
+            .settings()
+            .invariants()
+            .iter(model.now())
+            .any(|(netns, invariant, standing)| {
+                matches!(invariant, Invariant::DefaultRoute(_))
+                    && standing.state != State::Holds
+                    && standing.since.is_some_and(|since| (began..=at).contains(&since))
+                    && own.contains(&netns)
+            })
     }
 
     /// It was broken once more.

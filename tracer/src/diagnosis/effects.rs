@@ -196,8 +196,11 @@ pub(super) fn way_out(finding: &Finding, change: &Change) -> bool {
 }
 
 /// There is no way to a peer any more: see [`way_out`]. A route that leads somewhere is none by which there is none, nor one that
-/// led nowhere and went away.
+/// led nowhere and went away. With IPv6 go all its routes (`addrconf_ifdown`, net/ipv6/addrconf.c).
 pub(super) fn no_way(finding: &Finding, change: &Change) -> bool {
+    if matches!(change.subject, Subject::Setting(_, Thing::Sysctl { .. })) {
+        return ipv6_off(finding, change) && concerns(finding, Version::V6);
+    }
     let leads = match thing(finding, change) {
         Some(Thing::Route { action, .. }) => is_gone(change) == value::refuses(action),
         _ => false,

@@ -39,8 +39,7 @@ pub(super) fn meanwhile<'a>(
 
 /// All of these were taken back.
 pub(super) fn are_back(model: &Model, act: &[Told<'_>]) -> bool {
-    let first = act.first().map(|told| told.change.at);
-    let later = Later::of(model, first.unwrap_or_default());
+    let later = Later::of(model, pairing::began_at(act).unwrap_or_default());
     !act.is_empty() && act.iter().all(|told| later.is_back(told.change))
 }
 
@@ -93,6 +92,9 @@ pub(crate) struct Mended {
 /// What is counted at one look happened since the look before; and what waits for a neighbour in vain is dropped only after it was
 /// asked for three times in 3 s (`neigh_timer_handler`, net/core/neighbour.c).
 pub(super) const SEEN_LATE: u64 = 4 * SECOND;
+/// What ended a unit, or took a fault away, may be told so much later than it is seen: systemd tells of its units by the way of D-Bus, and
+/// late while it loads them anew.
+pub(super) const TOLD_LATE: u64 = SECOND * 5 / 2;
 /// Where nothing more of a fault is seen for so long after all that explained it was taken back, it is over.
 const OVER: u64 = 2 * SECOND;
 
@@ -130,8 +132,7 @@ pub(super) fn mended(model: &Model, rule: &Rule, finding: &Finding, is_gone: boo
     let more = since_then(model, finding, &act, breaks);
     let is_one = more.is_empty();
     act.extend(more.into_iter().rev());
-    let first = act.first().map_or(finding.since, |told| told.change.at);
-    let later = Later::of(model, first);
+    let later = Later::of(model, pairing::began_at(&act).unwrap_or(finding.since));
     let is_back = |told: &Told<'_>| match &told.change.subject {
         Subject::Unit(name) => {
             let state = model.units().state(name);

@@ -110,7 +110,12 @@ fn began_by<'a>(model: &'a Model, rule: &Rule, finding: &Finding) -> Vec<Told<'a
 /// When the first of the changes was made that explain a finding, in boot time; `None` where none does.
 pub(super) fn brought_about(model: &Model, rule: &Rule, finding: &Finding) -> Option<u64> {
     let explaining = explaining(model, rule, rule.explains, finding);
-    act(&explaining).first().map(|told| told.change.at)
+    began_at(&act(&explaining))
+}
+
+/// When the first of an act was made, in boot time.
+pub(super) fn began_at(act: &[Told<'_>]) -> Option<u64> {
+    act.iter().map(|told| told.change.at).min()
 }
 
 /// What is certain, or is so by a change that nobody makes without a cause, and the other finding are of two causes: something
@@ -277,7 +282,7 @@ fn is_taken_down(one: &Told<'_>, other: &Told<'_>) -> bool {
     }
 }
 
-/// The first of these, and those that belong to it: by the same hand, within a second before.
+/// The first of these, and those that belong to it: by the same hand, within a second before. What brought the others about comes first.
 pub(super) fn act<'a>(explaining: &[Told<'a>]) -> Vec<Told<'a>> {
     let Some(latest) = explaining.first() else {
         return Vec::new();
@@ -298,7 +303,10 @@ pub(super) fn act<'a>(explaining: &[Told<'a>]) -> Vec<Told<'a>> {
         })
         .copied()
         .collect();
-    act.sort_by_key(|told| (told.change.at, told.number));
+    // What was noticed when it had taken other things along began it all the same.
+    let led_unseen = |told: &Told<'_>| told.change.noticed && told.leader() == told.number;
+    let is_first = |told: &Told<'_>| led_unseen(told) && told.leader() == latest.leader();
+    act.sort_by_key(|told| (!is_first(told), told.change.at, told.number));
     act
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::addresses::Addresses;
+use super::mending::TOLD_LATE;
 use super::sufferers::Sufferer;
 use super::suffering::Suffering;
 use super::words::{self, count};
@@ -51,8 +52,6 @@ const MISSED: u64 = 2 * SECOND;
 const DEPLOYED: u64 = 5 * SECOND;
 /// What is refused so long after a socket was opened is not for that socket.
 const OPEN: u64 = 3 * SECOND;
-/// That a unit has ended may be told so much later, as while systemd loads its units anew.
-const TOLD_LATE: u64 = SECOND * 5 / 2;
 /// Refusals at a port that nobody was ever seen to have are told from this number on.
 const STRANGERS: u64 = 5;
 

@@ -1,7 +1,8 @@
 //! Which finding hangs under which: one root, and what follows from it.
 
+use super::lost::rules::IPV6_OFF;
 use super::{Finding, Rule, pairing};
-use crate::event::FlowKey;
+use crate::event::{FlowKey, Version};
 use crate::model::Model;
 use crate::model::clock::SECOND;
 use crate::report::Confidence;
@@ -31,6 +32,7 @@ pub(super) fn under(model: &Model, found: &[Found]) -> Vec<Option<&'static str>>
                         && counts(cause.confidence)
                         && cause.since <= finding.since.saturating_add(SLACK)
                         && (belongs(finding, cause) || is_dropped_there(model, finding, cause))
+                        && (root.id != IPV6_OFF.id || !finding.flows.locals().are_of(Version::V4))
                 })
                 .filter(|(_, (root, cause))| !pairing::is_apart(model, (rule, finding), (root, cause)))
                 .map(|(_, (root, _))| root.id)

@@ -249,6 +249,9 @@ fn comes_by_itself(
     all: &[&Change],
     devices: &BTreeSet<(u32, String)>,
 ) -> bool {
+    if device::is_switched_with(change, all) {
+        return true;
+    }
     let (Subject::Setting(netns, thing), Some(before), None) =
         (&change.subject, &change.before, &change.after)
     else {

@@ -41,7 +41,7 @@ pub(super) const NO_ROUTE: Rule = Rule {
     examine: |view| no_route(view.model),
     explains: effects::no_way,
     proved_by: effects::way_out_lost,
-    follows: &["R01", "R05", "R22", "R31", "R39"],
+    follows: &["R01", "R05", "R22", "R24", "R31", "R39"],
 };
 
 /// One such packet may be the last word of a connection whose network was taken away on purpose.

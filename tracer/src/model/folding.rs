@@ -266,11 +266,13 @@ impl Folding {
 
     /// Takes groups of nobody known into this one that this change, which has just come to it, brought about.
     fn absorb(&mut self, group: u64, netns: u32, change: &Change) -> Vec<u64> {
+        // What is noticed happened up to a look earlier, and what the kernel made of it was told at once.
+        let ahead = if change.noticed { BY_NEXT_LOOK } else { AHEAD };
         let brought = |open: &Open| {
             open.group != group
                 && open.netns == netns
                 && matches!(open.who, Who::Alike(..))
-                && open.first + AHEAD >= change.at
+                && open.first + ahead >= change.at
                 && open.causes.iter().all(|(at, effect)| {
                     *at <= change.at && may_end(change, effect) && brings_about(change, effect)
                 })
@@ -279,7 +281,8 @@ impl Folding {
         let all: Vec<u64> = all.map(|open| open.group).collect();
         let mut merged = Vec::new();
         for other in all {
-            if change.after.is_some() && self.share_a_thing(group, other) {
+            // What is noticed was done before any of it.
+            if change.after.is_some() && !change.noticed && self.share_a_thing(group, other) {
                 continue;
             }
             let things = self.open.extract_if(.., |open| open.group == other);

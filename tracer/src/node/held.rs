@@ -77,6 +77,15 @@ mod tests {
         }
     }
 
+    /// Takes a folder away whatever becomes of the test.
+    struct Folder(PathBuf);
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
     #[test]
     fn a_process_that_is_stopped_is_told_and_one_that_runs_is_none() {
         let sleeper = Command::new("sleep").arg("600").stdin(Stdio::null()).spawn();
@@ -97,20 +106,21 @@ mod tests {
     /// As on a node that has v1 beside it, and as `systemctl freeze` leaves a unit.
     #[test]
     fn the_kernel_says_of_a_group_that_it_is_frozen() {
-        let root = std::env::temp_dir().join(format!("tracer-frozen-{}", std::process::id()));
+        let folder = format!("tracer-frozen-{}", std::process::id());
+        let folder = Folder(std::env::temp_dir().join(folder));
+        let root = &folder.0;
         let groups = "4:freezer:/\n1:name=systemd:/other\n0::/system.slice/web.service\n";
         let group = root.join("system.slice/web.service");
         fs::create_dir_all(&group).unwrap();
-        assert!(!is_frozen(&root, groups), "nothing says so");
+        assert!(!is_frozen(root, groups), "nothing says so");
         for (events, is) in [
             ("populated 1\nfrozen 1\n", true),
             ("populated 1\nfrozen 0\n", false),
         ] {
             fs::write(group.join("cgroup.events"), events).unwrap();
-            assert_eq!(is_frozen(&root, groups), is, "{events}");
-            assert!(!is_frozen(&root, "0::/\n"), "it is another's");
+            assert_eq!(is_frozen(root, groups), is, "{events}");
+            assert!(!is_frozen(root, "0::/\n"), "it is another's");
         }
-        fs::remove_dir_all(&root).unwrap();
     }
 
     #[test]

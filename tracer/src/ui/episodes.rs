@@ -124,10 +124,15 @@ fn suffered(episode: &Episode) -> Option<String> {
 pub(super) fn settling(report: &Report) -> Option<String> {
     let last = report.episodes.first().filter(|_| report.settling)?;
     let (over, is_one) = over(last, &report.window.end)?;
+    if !last.is_mended() {
+        let text =
+            format!("{over}; what explains it still stands: whether it comes again shows in some seconds");
+        return Some(clean(&text).into_owned());
+    }
     let it = if is_one { "it" } else { "they" };
     let text = format!(
         "{over}; whether {it} hid another fault shows in some seconds: {}",
-        words::starving(report)
+        words::unsettled(report)
     );
     Some(clean(&text).into_owned())
 }
@@ -137,7 +142,7 @@ pub(super) fn settling(report: &Report) -> Option<String> {
 pub(super) fn seen(report: &Report) -> Option<String> {
     let last = report.episodes.first()?;
     let end = moment(last.end.as_ref()?, &report.window.end);
-    let how = if is_mended(last) {
+    let how = if last.is_mended() {
         "was over at"
     } else {
         "was last seen at"
@@ -179,24 +184,28 @@ fn faults(episode: &Episode) -> impl Iterator<Item = (&String, &Option<Later>)> 
 /// may have gone on for a little, unseen. `None` where it goes on.
 fn over(episode: &Episode, now: &str) -> Option<(String, bool)> {
     let end = moment(episode.end.as_ref()?, now);
-    let ids: Vec<&str> = faults(episode).map(|(id, _)| id.as_str()).collect();
+    let mut ids: Vec<&str> = faults(episode).map(|(id, _)| id.as_str()).collect();
+    // What was read last is told to be over, too.
+    ids.extend(
+        episode
+            .led
+            .last()
+            .map(String::as_str)
+            .filter(|id| !ids.contains(id)),
+    );
     let is_one = ids.len() == 1;
     let were = if is_one { "was" } else { "were" };
-    let how = if is_mended(episode) { "over" } else { "last seen" };
+    let how = if episode.is_mended() { "over" } else { "last seen" };
     Some((format!("{} {were} {how} at {end} UTC", ids.join(" and ")), is_one))
-}
-
-/// What ended some of it was seen.
-fn is_mended(episode: &Episode) -> bool {
-    faults(episode).any(|(_, mended)| mended.is_some())
 }
 
 /// A tenth of a second is not known of what is looked at twice a second.
 fn length(episode: &Episode) -> String {
-    if episode.seconds < 1.0 {
-        "less than 1 s".to_owned()
-    } else {
-        seconds(episode.seconds.round())
+    let at_least = words::at_least(&episode.cause);
+    match episode.seconds {
+        // It may have gone on for long before.
+        short if short < 1.0 && at_least.is_empty() => "less than 1 s".to_owned(),
+        length => format!("{at_least}{}", seconds(length.round())),
     }
 }
 
@@ -305,7 +314,16 @@ mod tests {
         report.starved_total = 3;
         assert_eq!(
             words::headline(&report).when,
-            "R01 was last seen at 06:16:10 UTC; whether it hid another fault shows in some seconds: 3 flows starve"
+            "R01 was last seen at 06:16:10 UTC; what explains it still stands: whether it comes again shows in some seconds"
+        );
+        report.episodes[0].mended = Some(Later {
+            change: 7,
+            at: "2023-10-10T06:16:10.018Z".to_owned(),
+            text: "a rule came".to_owned(),
+        });
+        assert_eq!(
+            words::headline(&report).when,
+            "R01 was over at 06:16:10 UTC; whether it hid another fault shows in some seconds: 3 flows starve"
         );
         assert_eq!(
             words::explanation(&report),

@@ -7,8 +7,8 @@ use super::format::{clean, count, moment, plural, rate, seconds, seconds_between
 use super::view::Showing;
 use crate::event;
 use crate::report::{
-    Capability, CapabilityState, Confidence, Destination, Filtered, Flow, InvariantState, Later, Ledger,
-    Losses, Relation, Report, Verdict, Where,
+    Capability, CapabilityState, Cause, Confidence, Destination, Filtered, Flow, InvariantState, Later,
+    Ledger, Losses, Relation, Report, Verdict, Where,
 };
 
 /// The capability of watching all network namespaces.
@@ -233,8 +233,9 @@ const OVER: f64 = 5.0;
 /// `since 06:14:07 UTC (4 min 12 s)`; where it was mended, when; where it may be over, `from 06:14:07 to 06:18:19 UTC, nothing of it for 5 s`.
 #[must_use]
 pub fn since(verdict: &Verdict, report: &Report) -> String {
-    let ago = seconds_between(&verdict.since, &report.window.end)
-        .map_or_else(String::new, |ago| format!(" ({})", seconds(ago.floor())));
+    let ago = seconds_between(&verdict.since, &report.window.end).map_or_else(String::new, |ago| {
+        format!(" ({}{})", at_least(&verdict.cause), seconds(ago.floor()))
+    });
     let over = seconds_between(&verdict.last, &report.window.end).filter(|over| *over >= OVER);
     match over {
         _ if let Some(mended) = &verdict.mended => format!(
@@ -250,6 +251,14 @@ pub fn since(verdict: &Verdict, report: &Report) -> String {
             moment(&verdict.last, &report.window.end),
             seconds(over.floor())
         ),
+    }
+}
+
+/// `at least `, of a length that may have begun before the tracer did; else nothing.
+pub(crate) fn at_least(cause: &Cause) -> &'static str {
+    match cause.relation {
+        Relation::PredatesStart => "at least ",
+        Relation::Explains | Relation::Unknown => "",
     }
 }
 
@@ -313,10 +322,14 @@ pub fn explanation(report: &Report) -> String {
             count(ledger.delivered),
             starving(report),
         ),
+        Where::Unknown if report.settling && report.episodes.first().is_some_and(|last| !last.is_mended()) => {
+            "Nothing of what was broken is seen any more, and what explains it still stands: whether it is over shows in some seconds."
+                .to_owned()
+        }
         Where::Unknown if report.settling => format!(
             "What was broken was mended just now, and {}: whether that is what is left of it, or another fault, shows in some \
              seconds.",
-            starving(report)
+            unsettled(report)
         ),
         _ if ledger.arrived == 0 => format!("Nothing has arrived in {length}."),
         _ => format!(
@@ -331,6 +344,16 @@ pub fn explanation(report: &Report) -> String {
 #[must_use]
 pub fn starved(report: &Report) -> u64 {
     report.starved_total + report.filter.as_ref().map_or(0, |filter| filter.starved)
+}
+
+/// What keeps it open whether all is well after a mend.
+#[must_use]
+pub(super) fn unsettled(report: &Report) -> String {
+    if starved(report) > 0 {
+        starving(report)
+    } else {
+        "the default route that went with it is not back".to_owned()
+    }
 }
 
 /// `3 flows starve`

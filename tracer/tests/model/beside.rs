@@ -198,7 +198,7 @@ fn while_flows_starve_a_node_is_not_called_healthy_right_after_a_mend() {
 }
 
 /// Where the fault is, whether that is open, and how many flows starve, at each tick from this event on.
-fn places_from(story: &Story, event: usize) -> Vec<(Where, bool, u64)> {
+pub(crate) fn places_from(story: &Story, event: usize) -> Vec<(Where, bool, u64)> {
     let mut told = Diagnosis::new();
     let mut all = Vec::new();
     for (number, event_) in story.events.iter().enumerate() {

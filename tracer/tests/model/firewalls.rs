@@ -1,8 +1,9 @@
 //! Firewalls that do what they are there for, or keep in what is to leave, and what of their rules can explain a loss.
 
 use tracer::event::{EntryKey, FlowKey, Origin, Protocol, Seen, SocketState, Thing};
-use tracer::report::{Confidence, Relation};
+use tracer::report::{Confidence, Relation, Where};
 
+use crate::beside::places_from;
 use crate::lookalikes::{assert_nothing, assert_sound};
 use crate::pairing::set;
 use crate::story::*;
@@ -460,4 +461,24 @@ fn a_firewall_that_drops_the_answer_to_each_question() {
         assert_nothing(&questions(4, is_connected, 14, "nft_do_chain", "NETFILTER_DROP"));
     }
     assert_nothing(&questions(4, false, 0, "__udp4_lib_rcv", "NO_SOCKET"));
+}
+
+/// What is dropped at random is let through for a while: as long as the rule that does it stands it is not known that it is over.
+#[test]
+fn what_is_not_dropped_for_a_moment_is_not_over_as_long_as_the_rule_stands() {
+    let at_random =
+        "table inet guard, chain in: rule handle 7 (tcp dport 8080 numgen random mod 2 0 drop) new";
+    let mut story = served_and_barred(&["203.0.113.8"], at_random, false);
+    assert_eq!(story.ids(), ["R06"]);
+    let passes = story.events.len();
+    story.rounds(30, |story| {
+        let key = flow(Protocol::Tcp, "10.10.0.2", 8080, "203.0.113.8", 4000);
+        story.arrived(Protocol::Tcp, 1).count(key, |flow| {
+            (flow.arrived, flow.matched) = (flow.arrived + 1, flow.matched + 1);
+        });
+    });
+    let places = places_from(&story, passes);
+    let well = places.iter().position(|(place, ..)| *place == Where::Healthy);
+    assert!(places.iter().any(|(_, settling, _)| *settling), "{places:?}");
+    assert!((16..=24).contains(&well.unwrap()), "{places:?}");
 }

@@ -26,6 +26,7 @@ mod inside;
 mod ledger;
 mod lookalikes;
 mod loopback;
+mod mending;
 mod names;
 mod namespaces;
 mod neighbours;

@@ -6,6 +6,7 @@ use tracer::event::{
 };
 use tracer::report::{Confidence, Fact, Relation, Where};
 
+use crate::beside::places_from;
 use crate::story::*;
 
 fn address() -> Thing {
@@ -545,4 +546,46 @@ fn a_way_that_is_lost_later_has_its_own_cause_and_its_own_connections() {
             verdict.explanation
         );
     }
+}
+
+/// A device that is set down takes the default route along, and set up again it does not bring it back: what is lost for want of it
+/// shows some seconds later, and until then nobody is told that all is well.
+#[test]
+fn a_node_whose_default_route_went_with_its_uplink_is_not_well_when_that_is_back() {
+    let link = || Thing::Link {
+        device: "eth0".to_owned(),
+    };
+    let mut story = before();
+    set(&mut story, link(), Some("up, carrier"), Seen::Found);
+    story.rounds(4, |story| story.exchange(client(40_000)));
+    set(&mut story, link(), Some("down, no carrier"), Seen::Told);
+    set(&mut story, default_route(), None, Seen::Noticed);
+    ask_in_vain(&mut story, Source::Snmp, "IpOutNoRoutes", 8);
+    assert_eq!(story.ids(), ["R22", "R04"]);
+    set(&mut story, link(), Some("up, carrier"), Seen::Told);
+    let mended = story.events.len();
+    let mut asked = 0;
+    for _ in 0..24 {
+        asked += 1;
+        grows(&mut story, Source::Snmp, "IpOutNoRoutes", 8 + asked);
+        story.exchange(client(40_000));
+        story.tick();
+    }
+    let places: Vec<Where> = places_from(&story, mended)
+        .iter()
+        .map(|(place, ..)| *place)
+        .collect();
+    assert!(!places.contains(&Where::Healthy), "{places:?}");
+    assert!(places.contains(&Where::Unknown), "{places:?}");
+    assert_eq!(story.ids(), ["R04"]);
+
+    // Nobody misses it.
+    set(
+        &mut story,
+        default_route(),
+        Some("via 10.10.0.1 dev eth0"),
+        Seen::Told,
+    );
+    story.rounds(24, |story| story.exchange(client(40_000)));
+    assert_eq!(story.report().place, Where::Healthy);
 }

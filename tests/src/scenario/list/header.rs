@@ -10,6 +10,7 @@ pub(super) const ALL: &[Scenario] = &[
     HEADER_CUT,
     OTHER_MAC,
     IPV6_OFF,
+    IPV6_OFF_FOR_ALL,
     LONE_FRAGMENT,
     FRAGMENTS_LOST,
 ];
@@ -139,6 +140,35 @@ const IPV6_OFF: Scenario = Scenario {
         )],
         // A ping that is not answered takes 1.5 s.
         column: Some((Column::Dropped, 2)),
+        ..SOUND
+    },
+    ..FRAMES
+};
+
+/// The kernel tells of the addresses and routes that go with it at once, and of the parameter nothing.
+const IPV6_OFF_FOR_ALL: Scenario = Scenario {
+    name: "ipv6-off-for-all",
+    title: "IPv6 is switched off while connections are open",
+    breaks: "disable_ipv6 is set for all devices, as a sysctl file may do: addresses and routes go with it.",
+    says: "R24, where: guest kernel: the parameter, and what went with it. Drops IPV6DISABLED at ip6_rcv_core. R04 follows from it.",
+    setup: &[],
+    traffic: &[PEER_SERVER, NODE_SERVER, NODE_CLIENT, PEER_CLIENT],
+    break_it: &[Step::Sysctl(Place::Node, "net.ipv6.conf.all.disable_ipv6", "1")],
+    heal: &[
+        Step::Sysctl(Place::Node, "net.ipv6.conf.all.disable_ipv6", "0"),
+        Step::Ip(Place::Node, "addr replace 2001:db8:10::2/64 dev eth0"),
+        Step::Ip(Place::Node, "route replace default via 2001:db8:10::1"),
+    ],
+    expect: Expectation {
+        exit_code: 1,
+        place: "guest-kernel",
+        verdict: Some("R24"),
+        drops: &[ExpectedDrop::of(
+            &["IPV6DISABLED"],
+            &["ip6_rcv_core"],
+            Class::Environment,
+        )],
+        column: None,
         ..SOUND
     },
     ..FRAMES

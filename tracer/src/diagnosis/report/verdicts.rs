@@ -13,7 +13,7 @@ use crate::diagnosis::tolls::{self, Past};
 use crate::diagnosis::{Finding, RULES, Rule, View};
 use crate::event::CapabilityState;
 use crate::model::Model;
-use crate::report::{self, Confidence, Report, Verdict, Where};
+use crate::report::{self, Confidence, Episode, Report, Verdict, Where};
 
 /// Capabilities without which no rule that stays silent makes a node healthy.
 const NEEDED: [&str; 3] = [ARRIVALS, "drops", "places"];
@@ -45,12 +45,26 @@ impl Report {
                 "nothing arrived in {:.1} s; watch for longer, or name the device by which packets come (--uplink)",
                 self.window.seconds
             ),
-            None if self.settling => {
+            None if self.settling && self.episodes.first().is_some_and(|last| !last.is_mended()) => {
+                "nothing of what was broken is seen any more, and what explains it still stands; watch for longer".to_owned()
+            }
+            None if self.settling && self.starved_total > 0 => {
                 "what was broken was mended just now, and flows starve still; watch for longer".to_owned()
             }
+            None if self.settling => "what was broken was mended just now, and what it took along may be missing still; \
+                                      watch for longer"
+                .to_owned(),
             None => "not enough was seen; watch for longer".to_owned(),
         };
         Some(format!("it cannot be told whether this node is healthy: {why}"))
+    }
+}
+
+impl Episode {
+    /// What ended some of it was seen.
+    #[must_use]
+    pub fn is_mended(&self) -> bool {
+        self.mended.is_some() || self.beside.iter().any(|fault| fault.mended.is_some())
     }
 }
 
@@ -77,7 +91,8 @@ impl Standing {
         self.place
     }
 
-    /// Something was mended just now, and flows starve still: whether that was all is not known yet.
+    /// Something was mended just now, and flows starve still, or a default route is not back; or what is not seen any more may
+    /// come again: whether that was all is not known yet.
     #[must_use]
     pub fn is_settling(&self) -> bool {
         self.is_settling
@@ -410,11 +425,11 @@ pub(in crate::diagnosis) fn told(model: &Model, mended: &Mended) -> report::Late
 }
 
 /// Where the fault is, by the first verdict that decides it, and whether that is open: what was mended just now may have hidden
-/// something else, which takes a while to be known, as long as flows starve. `just` is when that was mended which is found no more.
+/// something else, which takes a while to be known, as long as flows starve or a default route that went with it is not back; and what a firewall
+/// drops a part of may come again. `just` is when that was mended which is found no more.
 pub(super) fn place(model: &Model, past: &Past, first: Option<Where>, just: Option<u64>) -> (Where, bool) {
     let place = first.unwrap_or_else(|| without_fault(model));
-    let is_settling =
-        place == Where::Healthy && model.starved() > 0 && past.aftermath.is_settling(model.now(), just);
+    let is_settling = place == Where::Healthy && past.aftermath.is_settling(model, just);
     (if is_settling { Where::Unknown } else { place }, is_settling)
 }
 

@@ -100,9 +100,30 @@ pub(super) fn gets(model: &Model, (netns, device): (u32, &str), address: IpAddr,
         && comes_with(model, netns, device, address)
 }
 
+/// The parameter that switches it at all devices.
+const ALL_DEVICES: &str = "net.ipv6.conf.all.disable_ipv6";
+
 /// The kernel parameter of this name switches IPv6 on and off.
 pub(super) fn switches_ipv6(name: &str) -> bool {
     name.ends_with(".disable_ipv6")
+}
+
+/// IPv6 is switched at this device by one of these changes, of all devices at once (`addrconf_disable_ipv6`, net/ipv6/addrconf.c).
+pub(super) fn is_switched_with(change: &Change, all: &[&Change]) -> bool {
+    let switched = |change: &Change, wanted: fn(&str) -> bool| match &change.subject {
+        Subject::Setting(netns, Thing::Sysctl { name }) if switches_ipv6(name) && wanted(name) => {
+            Some(*netns)
+        }
+        _ => None,
+    };
+    let Some(netns) = switched(change, |name| name != ALL_DEVICES) else {
+        return false;
+    };
+    let mut all = all.iter();
+    all.any(|other| {
+        switched(other, |name| name == ALL_DEVICES) == Some(netns)
+            && (&other.before, &other.after) == (&change.before, &change.after)
+    })
 }
 
 /// Each kernel gives the device this address when it is set up: a link-local one, and loopback its own, that of IPv4 where it has no

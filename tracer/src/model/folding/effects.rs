@@ -79,15 +79,24 @@ pub(super) fn brings_about(by: &Change, effect: &Change) -> bool {
         }
         // addrconf_disable_ipv6
         Thing::Sysctl { name } if name.ends_with(DISABLE_IPV6) => {
-            let address = match of {
-                Thing::Address { address, .. }
-                | Thing::Answer { address, .. }
-                | Thing::Neighbour { address, .. } => address,
-                Thing::Route { destination, .. } => destination,
+            let is_here =
+                |device: &str| of_each_device(name).is_some_and(|(_, of, _)| of == "all" || of == device);
+            let (address, is_here) = match of {
+                Thing::Address { device, address, .. }
+                | Thing::Answer { device, address }
+                | Thing::Neighbour { device, address } => (address, is_here(device)),
+                Thing::Route { destination, .. } => (destination, devices(effect).any(is_here)),
                 Thing::Sysctl { name: other } => return sets(name, other) && by.after == effect.after,
                 _ => return false,
             };
-            address.is_ipv6()
+            let turned = if by.after.as_deref() == Some("0") {
+                Became::Gone
+            } else {
+                Became::New
+            };
+            // What stays there is asked about anew.
+            let is_answer = matches!(of, Thing::Answer { .. });
+            address.is_ipv6() && is_here && (is_answer || became(effect) != turned)
         }
         Thing::Sysctl { name } => {
             matches!(of, Thing::Sysctl { name: other } if sets(name, other)) && by.after == effect.after
