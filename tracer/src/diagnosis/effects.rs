@@ -284,10 +284,21 @@ pub(super) fn forwarding_off(finding: &Finding, change: &Change) -> bool {
     }
 }
 
-/// What is handed to a device of the finding does not get there any more: the device or a neighbour there changed, or something
-/// at the device takes packets away.
+/// What is handed to a device of the finding does not get there any more: the device or a neighbour there changed, something
+/// at the device takes packets away, or a route leads there since that led elsewhere.
 pub(super) fn hand_over(finding: &Finding, change: &Change) -> bool {
     match thing(finding, change) {
+        Some(Thing::Route {
+            destination, prefix, ..
+        }) => {
+            let by = |value: &Option<String>| value.as_deref().and_then(value::leads_by).map(str::to_owned);
+            let leads_there = |device: String| is_at(finding, &device) && by(&change.before) != Some(device);
+            by(&change.after).is_some_and(leads_there)
+                && finding
+                    .flows
+                    .some(FLOWS)
+                    .any(|flow| covers(*destination, *prefix, flow.local))
+        }
         Some(Thing::Link { device } | Thing::Traffic { device, .. }) => is_at(finding, device),
         Some(Thing::Neighbour { device, .. }) => is_at(finding, device) && misleads(change),
         Some(Thing::BpfLink { .. }) => takes_at(finding, change, &["xdp", "tcx"]),

@@ -9,6 +9,7 @@ pub(super) const ALL: &[Scenario] = &[
     POD_NO_CARRIER,
     POD_DEVICE_DOWN,
     POD_ROUTE_GONE,
+    POD_ROUTE_ELSEWHERE,
     LAST_HOP,
     POD_MTU,
     TOO_LARGE_TOLD,
@@ -159,6 +160,32 @@ const POD_ROUTE_GONE: Scenario = Scenario {
     heal: &[
         Step::Ip(Place::Node, "route add 10.244.0.2/32 dev lxc1"),
         Step::Ip(Place::Node, "route add 2001:db8:244::2/128 dev lxc1"),
+    ],
+    expect: cut_off("R18"),
+    ..FORWARD
+};
+
+/// The device is there, and nobody behind it has the pod's address.
+const POD_ROUTE_ELSEWHERE: Scenario = Scenario {
+    name: "pod-route-elsewhere",
+    title: "the route to the pod leads by another device",
+    breaks: "The routes to the pod are replaced by others that lead to a bridge on which it is not, as where two agents each believe \
+             that the pod is theirs.",
+    says: "R18, where: guest kernel. What is for the pod waits for a link-layer address in vain.",
+    setup: &[
+        Step::Ip(Place::Node, "link add aside type bridge"),
+        Step::Ip(Place::Node, "link add aside0 type veth peer name aside1"),
+        Step::Ip(Place::Node, "link set aside1 master aside up"),
+        Step::Ip(Place::Node, "link set aside0 up"),
+        Step::Ip(Place::Node, "link set aside up"),
+    ],
+    break_it: &[
+        Step::Ip(Place::Node, "route replace 10.244.0.2/32 dev aside"),
+        Step::Ip(Place::Node, "route replace 2001:db8:244::2/128 dev aside"),
+    ],
+    heal: &[
+        Step::Ip(Place::Node, "route replace 10.244.0.2/32 dev lxc1"),
+        Step::Ip(Place::Node, "route replace 2001:db8:244::2/128 dev lxc1"),
     ],
     expect: cut_off("R18"),
     ..FORWARD

@@ -42,7 +42,7 @@ pub(in crate::diagnosis) const NEIGHBOUR: Rule = Rule {
     examine: silent,
     explains: effects::hand_over,
     proved_by: effects::none,
-    follows: &[],
+    follows: &["R18"],
 };
 
 /// The kernel asks three times, a second apart (`mcast_probes`, `retrans_time_ms`), and gives up after 3 s: whoever has not
@@ -110,6 +110,12 @@ fn cases(model: &Model) -> Vec<Case> {
             }
         })
         .collect()
+}
+
+/// What waits in vain for neighbours on inner devices, by the namespace and address of each.
+pub(super) fn waits(model: &Model) -> BTreeMap<(u32, IpAddr), Spell> {
+    let each = |case: Case| ((case.neighbour.0, case.neighbour.2), case.spell);
+    cases(model).into_iter().map(each).collect()
 }
 
 /// What was lately dropped at a device for want of a neighbour's answer.

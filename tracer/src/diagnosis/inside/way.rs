@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::{affected, is_inner, passing};
+use super::{affected, is_inner, passing, silent};
 use crate::diagnosis::networks::Networks;
 use crate::diagnosis::words::{command, count, distinct, ip, list, moment};
 use crate::diagnosis::{About, Finding, Rule, View, effects, evidence, undo};
@@ -170,6 +170,13 @@ fn gone<'a>(view: &View<'a>) -> Vec<Gone<'a>> {
     let networks: Networks = all.iter().map(|gone| gone.network).collect();
     let mut covering = Latest::default();
     let (mut back, mut backs) = (Latest::default(), BTreeMap::new());
+    // Where a route leads to another device, nobody there may have the address.
+    let leads_elsewhere = all.iter().any(|gone| gone.now.is_some());
+    let waits = if leads_elsewhere {
+        silent::waits(model)
+    } else {
+        BTreeMap::new()
+    };
     for (key, flow, plight) in passing(view, first) {
         let (netns, address) = (key.netns, key.local);
         let place = covering.of((netns, address), || networks.covering(netns, address).min());
@@ -177,7 +184,8 @@ fn gone<'a>(view: &View<'a>) -> Vec<Gone<'a>> {
             continue;
         };
         let dropped = plight.and_then(dropped);
-        let spell = dropped.or_else(|| {
+        let ends_here = dropped.or_else(|| waits.get(&(netns, address)).copied());
+        let spell = ends_here.or_else(|| {
             // What goes back is counted at the device: others of it may do so at all times.
             let way = (netns, address, flow.iif);
             let find = || *backs.entry(way).or_insert_with(|| sent_back(model, way));
@@ -190,7 +198,7 @@ fn gone<'a>(view: &View<'a>) -> Vec<Gone<'a>> {
         gone.flows.push(*key);
         gone.last = gone.last.max(flow.last_arrived);
         gone.arrives_by((netns, flow.iif));
-        if dropped.is_none() {
+        if ends_here.is_none() {
             gone.goes_back_by((netns, flow.iif));
         }
         let spell = Spell {
@@ -500,7 +508,9 @@ fn gone_text(model: &Model, gone: &[Gone<'_>]) -> Option<String> {
         back.into_iter()
             .map(|(netns, iif)| model.node().device_name(netns, iif)),
     );
-    let what = if back.is_empty() {
+    let what = if back.is_empty() && gone.iter().any(|gone| gone.now.is_some()) {
+        "is dropped, or waits there in vain".to_owned()
+    } else if back.is_empty() {
         "is dropped".to_owned()
     } else {
         format!("leaves by {}, by which it came", list(&back))
