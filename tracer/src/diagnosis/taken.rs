@@ -140,9 +140,8 @@ fn all<'a>(view: &View<'a>) -> Vec<(Taken<'a>, Spell)> {
 /// What is found of the one whose peer is missed most.
 pub(super) fn examine(view: &View<'_>) -> Option<Finding> {
     let model = view.model;
-    if model.sockets().refusals().next().is_none() {
-        return None;
-    }
+    // Most nodes refuse nothing.
+    model.sockets().refusals().next()?;
     let (taken, spell) = all(view)
         .into_iter()
         .max_by_key(|(taken, spell)| (taken.confidence(model), spell.packets))?;
