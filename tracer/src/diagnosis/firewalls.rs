@@ -128,8 +128,11 @@ impl<'a> Scene<'a> {
             .any(|(_, hook)| hook.may_be_of_program(number, family))
     }
 
-    /// It was done where the drops were seen; or it is not known where one of the two was.
+    /// It was done where the drops were seen; or it is not known where one of the two was; or it is of consequence elsewhere.
     fn is_at(&self, netns: u32, did: &Did) -> bool {
+        if matches!(did, Did::Rule { words, .. } if untracks(words)) {
+            return true;
+        }
         let Some((places, (table, chain))) = self.places().zip(place(did)) else {
             return true;
         };
@@ -146,6 +149,16 @@ impl<'a> Scene<'a> {
         };
         let words: Vec<&str> = words.split(' ').collect();
         let asks = Asks::of(table.family, &words);
+        if words.iter().any(|word| untracks(word)) {
+            // Of a connection of which one way is not tracked the other way is not known.
+            let mut flows = self.finding.flows.some(MOST).peekable();
+            let is_for = |flow| {
+                [arriving(flow), leaving(flow)]
+                    .iter()
+                    .any(|packet| asks.fit(packet).is_some())
+            };
+            return flows.peek().is_none() || flows.any(is_for);
+        }
         let packets = self.known.get_or_init(|| self.packets());
         packets.is_empty() || packets.iter().any(|packet| asks.fit(packet).is_some())
     }
@@ -204,6 +217,14 @@ impl<'a> Scene<'a> {
         }
         (!places.is_empty()).then(|| course.of(places))
     }
+}
+
+/// What a rule of these words is for is not tracked: to a rule elsewhere that asks what is known of the connection it is unknown
+/// (`nft_notrack_eval`, `notrack_tg`). `CT` is the target of iptables.
+pub(super) fn untracks(words: &str) -> bool {
+    words
+        .split(' ')
+        .any(|word| ["notrack", "NOTRACK", "CT"].contains(&word))
 }
 
 /// Where it was done, and in which chain, if in one alone; `None` where that is not told.

@@ -21,6 +21,7 @@ pub(super) const ALL: &[Scenario] = &[
     IPTABLES_NFT,
     CONNTRACK_FLUSHED,
     CT_INVALID,
+    UNTRACKED,
     CONNTRACK_FULL,
     DNAT_LOST,
 ];
@@ -456,6 +457,28 @@ const CT_INVALID: Scenario = Scenario {
              add rule inet stateful input ct state invalid drop",
         ),
     ],
+    ..CONNTRACK_FLUSHED
+};
+
+/// The rule that drops is not the one that came.
+const UNTRACKED: Scenario = Scenario {
+    name: "untracked",
+    title: "a firewall no longer tracks what it lets in as part of a connection",
+    breaks: "The input chain accepts what belongs to a connection and drops the rest; then a rule at prerouting comes by which the \
+             answers of port 8080 are not tracked.",
+    says: "R06, where: guest kernel, explained by that rule. Drops NETFILTER_DROP at nft_do_chain, at input.",
+    needs: &[],
+    break_it: &[Step::Nft(
+        Place::Node,
+        "add table inet untrack; \
+         add chain inet untrack pre { type filter hook prerouting priority raw; }; \
+         add rule inet untrack pre tcp sport 8080 notrack",
+    )],
+    heal: &[Step::Nft(Place::Node, "delete table inet untrack")],
+    expect: Expectation {
+        verdict: Some("R06"),
+        ..CONNTRACK_FLUSHED.expect
+    },
     ..CONNTRACK_FLUSHED
 };
 

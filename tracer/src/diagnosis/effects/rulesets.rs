@@ -97,6 +97,11 @@ pub(in crate::diagnosis) fn may_drop(did: &Did) -> bool {
         Did::Dormant(_, is_dormant) => !is_dormant,
         Did::Elements(..) | Did::More(_) => true,
         Did::Anew { has_elements } => *has_elements,
+        Did::Rule {
+            words,
+            came: Came::New,
+            ..
+        } if firewalls::untracks(words) => true,
         Did::Rule { words, came, .. } => {
             // The targets of iptables are written in capitals.
             let words = words.to_ascii_lowercase();

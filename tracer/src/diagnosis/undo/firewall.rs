@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::AS_BEFORE;
 use super::history::{History, namespace};
 use crate::diagnosis::effects::{may_drop, only_drops};
+use crate::diagnosis::firewalls::untracks;
 use crate::diagnosis::words::command;
 use crate::event::Point;
 use crate::event::ruleset::{self, Came, Did, Policy, Table};
@@ -12,8 +13,9 @@ use crate::model::Model;
 use crate::model::timeline::Change;
 use crate::shell::quoted;
 
-/// What came only led packets elsewhere.
-const HELD_NOTHING: &str = "Risk: what it led elsewhere goes as before; ask whose it is.";
+/// What came drops nothing by itself.
+const HELD_NOTHING: &str =
+    "Risk: it holds nothing back itself, and what it is for goes as before; ask whose it is.";
 
 /// Takes back what one change of the rules of nf_tables did, as far as later ones have not done so.
 pub(super) fn take_back(
@@ -63,7 +65,7 @@ pub(super) fn take_back(
             Did::Elements(of, ..) | Did::Object(of, ..) => of == table,
             _ => true,
         };
-        let holds = told.iter().filter(is_in).any(may_drop);
+        let holds = told.iter().filter(is_in).any(holds_back);
         holds.then(|| passes(table, chain))
     };
     let mut lines = Vec::new();
@@ -148,7 +150,7 @@ pub(super) fn take_back(
                     named(table),
                     quoted(chain)
                 ),
-                if may_drop(told) {
+                if holds_back(told) {
                     let passes = passes(table, Some(chain));
                     format!("Risk: what it was to hold back {passes}; ask whose it is.")
                 } else {
@@ -183,6 +185,11 @@ pub(super) fn take_back(
     // What went is to be put back before what came is taken away.
     lines.sort_by_key(|line| !line.starts_with("Put"));
     is_known.then_some(lines)
+}
+
+/// Something may be dropped by it, and not only because of what it does to packets.
+fn holds_back(did: &Did) -> bool {
+    may_drop(did) && !matches!(did, Did::Rule { words, .. } if untracks(words))
 }
 
 /// Puts a rule back of which only the words are known.
