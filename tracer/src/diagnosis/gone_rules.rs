@@ -38,7 +38,7 @@ pub(super) struct GoneRule {
 pub(super) struct GoneRules {
     /// In the order of time, by their numbers.
     gone: BTreeMap<u64, GoneRule>,
-    /// By the words of each.
+    /// By what each was for, and did: see [`act`].
     numbers: HashMap<(u32, String), u64, RandomState>,
     /// How many there were.
     total: u64,
@@ -99,7 +99,7 @@ impl GoneRules {
             self.numbers.retain(|(of, _), _| of != netns);
         }
         for words in came {
-            if let Some(number) = self.numbers.remove(&(*netns, words)) {
+            if let Some(number) = self.numbers.remove(&(*netns, act(&words))) {
                 self.gone.remove(&number);
             }
         }
@@ -107,7 +107,7 @@ impl GoneRules {
 
     fn went(&mut self, one: GoneRule) {
         self.total += 1;
-        let before = self.numbers.insert((one.netns, one.words.clone()), self.total);
+        let before = self.numbers.insert((one.netns, act(&one.words)), self.total);
         if let Some(before) = before {
             self.gone.remove(&before);
         }
@@ -115,7 +115,7 @@ impl GoneRules {
         if self.gone.len() > MOST
             && let Some((_, oldest)) = self.gone.pop_first()
         {
-            self.numbers.remove(&(oldest.netns, oldest.words));
+            self.numbers.remove(&(oldest.netns, act(&oldest.words)));
         }
     }
 
@@ -165,6 +165,15 @@ pub(super) fn may_tell_of_leading(told: &str) -> bool {
     LEADS
         .iter()
         .any(|word| told.contains(word) || told.contains(&word.to_uppercase()))
+}
+
+/// The words of a rule without where it leads: one that leads elsewhere has taken its place.
+fn act(words: &str) -> String {
+    let mut told: Vec<&str> = words.split(' ').collect();
+    if let Some(place) = told.iter().position(|word| *word == "to") {
+        told.drain(place..told.len().min(place + 2));
+    }
+    told.join(" ")
 }
 
 /// What a rule does with these words may be to lead packets elsewhere.

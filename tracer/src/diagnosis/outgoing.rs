@@ -23,7 +23,7 @@ use crate::report::{Confidence, Where};
 pub(super) const FILTERED: Rule = Rule {
     id: "K02",
     slug: "output-filtered",
-    title: "A firewall drops what this node sends on connections that worked",
+    title: "A firewall drops what this node sends",
     place: Some(Where::GuestKernel),
     about: About {
         signature: "What this node sends is dropped for NETFILTER_DROP before it leaves: of connections that are open, or of flows \

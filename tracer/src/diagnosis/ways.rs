@@ -17,10 +17,11 @@ use super::{About, Finding, Rule, View, effects, evidence, taken};
 use crate::event::{FlowKey, Origin, Protocol, SocketState, TABLE_MAIN, Thing, value};
 use crate::model::Model;
 use crate::model::clock::{SECOND, When};
+use crate::model::plight::Plight;
 use crate::model::timeline::{Change, Subject};
 use crate::report::{Confidence, Where};
 
-use astray::{Way, takes_back};
+use astray::{Gone, Policy, Way};
 pub(super) use astray::{is_given, leads_astray};
 
 /// R37: the way out leads elsewhere than before.
@@ -69,20 +70,21 @@ const SOON: u64 = 10 * SECOND;
 const LATE: u64 = 2 * SECOND;
 
 /// A change of the way, and the flows that are silent since.
-struct Case<'a> {
+struct Case<'a, 'p> {
     netns: u32,
     change: &'a Change,
-    way: Way<'a>,
+    way: Way<'p>,
     asking: Vec<path::Asking<'a>>,
     /// What is sent goes by what was changed, as its words say and what is seen of packets, and not only perhaps.
     is_sure: bool,
 }
 
-impl<'a> Case<'a> {
+impl<'a: 'p, 'p> Case<'a, 'p> {
     /// A change by which packets go another way than before, and so it stood until the next one. `asking` are all flows that are
     /// silent.
     fn of(
         view: &View<'a>,
+        policy: &'p Policy<'p>,
         change: &'a Change,
         next: Option<u64>,
         asking: &[path::Asking<'a>],
@@ -93,7 +95,7 @@ impl<'a> Case<'a> {
         if !is_of_uplink(view, *netns, thing) {
             return None;
         }
-        let way = Way::of(view.model, change, next)?;
+        let way = Way::of(view.model, policy, change, next)?;
         let silences = view.model.silences().all();
         let is_its = |(plight, place): &path::Asking<'a>| {
             let Some((_, silence)) = silences.get(*place) else {
@@ -109,10 +111,23 @@ impl<'a> Case<'a> {
             let is_cause = silence.answered <= When::at(change.at.saturating_add(LATE));
             is_after && is_known && is_cause
         };
-        let mut is_sure = false;
+        // What is told of connections that went on as they did is of something else.
+        let is_new = |plight: &Plight| {
+            let connection = view.model.sockets().connection(&plight.key);
+            match connection {
+                Some(connection) => connection.since > change.at,
+                None => !plight.has_arrived,
+            }
+        };
+        let (mut is_sure, mut at_once) = (false, true);
         let is_led = |one: &path::Asking<'a>| {
-            let fit = is_its(one).then(|| way.leads(&one.0.key)).flatten();
+            if !is_its(one) || (way.leads_new_only() && !is_new(one.0)) {
+                return false;
+            }
+            let fit = way.leads(&one.0.key);
             is_sure |= fit == Some(Fit::Surely);
+            let silence = silences.get(one.1).map(|(_, silence)| silence.since);
+            at_once &= silence.is_some_and(|since| since <= change.at.saturating_add(LATE));
             fit.is_some()
         };
         let asking: Vec<path::Asking<'a>> = asking.iter().copied().filter(is_led).collect();
@@ -123,8 +138,11 @@ impl<'a> Case<'a> {
             change,
             asking,
             way,
-            // Where others are answered it is not all of the network that is silent.
-            is_sure: is_sure || others_are_answered(model, *netns, change.at),
+            // Where others are answered, and these fell silent at once, it is not all of the network that is silent.
+            is_sure: is_sure
+                || (matches!(thing, Thing::Rule { .. })
+                    && at_once
+                    && others_are_answered(model, *netns, change.at)),
         })
     }
 
@@ -424,40 +442,55 @@ fn others_are_answered(model: &Model, netns: u32, since: u64) -> bool {
     })
 }
 
-/// All changes of the way that harm some flow, the latest first.
-fn cases<'a>(view: &View<'a>) -> Vec<Case<'a>> {
-    let model = view.model;
-    let changes = || model.timeline().all().rev().map(|(_, change)| change);
-    if !changes().any(leads_astray) {
-        return Vec::new();
+/// Silent flows, and when those whom they ask fell silent.
+struct Silent<'a> {
+    asking: Vec<path::Asking<'a>>,
+    /// In order, each once.
+    since: Vec<u64>,
+}
+
+impl<'a> Silent<'a> {
+    fn of(model: &'a Model) -> Self {
+        let plights = model.plights().iter();
+        let asking: Vec<path::Asking<'a>> = plights
+            .filter_map(|plight| path::silent_flow(model, plight))
+            .collect();
+        let silences = path::silences(model, asking.iter().map(|(_, place)| *place));
+        let mut since: Vec<u64> = silences.iter().map(|(_, silence)| silence.since).collect();
+        since.sort_unstable();
+        since.dedup();
+        Self { asking, since }
     }
-    let plights = model.plights().iter();
-    let asking: Vec<path::Asking<'a>> = plights
-        .filter_map(|plight| path::silent_flow(model, plight))
-        .collect();
-    let silences = path::silences(model, asking.iter().map(|(_, place)| *place));
-    let begun = || silences.iter().map(|(_, silence)| silence.since);
-    let (Some(first), Some(last)) = (begun().min(), begun().max()) else {
+
+    /// Somebody fell silent so soon after the change that it may be why.
+    fn may_be_by(&self, change: &Change) -> bool {
+        let first = self
+            .since
+            .partition_point(|since| since.saturating_add(SECOND) < change.at);
+        let since = self.since.get(first);
+        since.is_some_and(|since| *since <= change.at.saturating_add(SOON))
+    }
+}
+
+/// Those of the latest changes that may be why somebody is silent, the latest first, each with when the same was changed once more.
+fn suspects<'a>(model: &'a Model, silent: &Silent<'_>) -> Vec<(&'a Change, Option<u64>)> {
+    let Some(first) = silent.since.first() else {
         return Vec::new();
     };
     let mut next: BTreeMap<&Subject, u64> = BTreeMap::new();
     // All that is told of nf_tables has one subject.
-    let mut rulesets: Vec<&Change> = Vec::new();
-    changes()
-        .take_while(|change| change.at.saturating_add(SOON) >= first)
+    let mut gone = Gone::default();
+    let changes = model.timeline().all().rev().map(|(_, change)| change);
+    changes
+        .take_while(|change| change.at.saturating_add(SOON) >= *first)
         .filter_map(|change| {
             let next = match &change.subject {
-                Subject::Setting(_, Thing::Ruleset { .. }) => {
-                    let later = rulesets.iter().rev().find(|later| takes_back(later, change));
-                    let at = later.map(|later| later.at);
-                    rulesets.push(change);
-                    at
-                }
+                Subject::Setting(netns, Thing::Ruleset { .. }) => gone.taken_back(*netns, change),
                 subject => next.insert(subject, change.at),
             };
-            let may_be = change.at <= last.saturating_add(SECOND);
-            may_be.then(|| Case::of(view, change, next, &asking)).flatten()
+            silent.may_be_by(change).then_some((change, next))
         })
+        .filter(|(change, _)| leads_astray(change))
         .collect()
 }
 
@@ -466,7 +499,16 @@ fn changed(view: &View<'_>) -> Option<Finding> {
     if !model.can(ARRIVALS) || model.silences().all().is_empty() {
         return None;
     }
-    let mut cases = cases(view);
+    let silent = Silent::of(model);
+    let suspects = suspects(model, &silent);
+    if suspects.is_empty() {
+        return None;
+    }
+    let policy = Policy::of(model);
+    let mut cases: Vec<Case<'_, '_>> = suspects
+        .into_iter()
+        .filter_map(|(change, next)| Case::of(view, &policy, change, next, &silent.asking))
+        .collect();
     // The one that harms most; of several the latest.
     let worst = (0..cases.len())
         .rev()

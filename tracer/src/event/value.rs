@@ -28,6 +28,8 @@ pub(crate) const DUPLICATE: &str = "dadfailed";
 /// What the kernel does with packets: they are the node's own, or they are passed on.
 pub(crate) const LOCAL: &str = "local";
 pub(crate) const UNICAST: &str = "unicast";
+/// Of a route that leaves what it is for to the next rule.
+pub(crate) const THROW: &str = "throw";
 /// And of routes that send them nowhere.
 pub(crate) const REFUSING: [&str; 3] = ["unreachable", "blackhole", "prohibit"];
 /// The first word of an answer that does not say what the kernel would do.

@@ -22,6 +22,11 @@ fn policy(text: &str) -> Thing {
     }
 }
 
+/// The same peer, asked by a socket that is new.
+fn anew() -> FlowKey {
+    crate::story::udp(50_009, "192.0.2.10", 5300)
+}
+
 /// A node with a table by which all leaves by a device that leads to nobody; then something is done, and nobody whom this asks
 /// answers any more; the other one, where it is asked, does.
 fn led(asks_other: bool, change: impl FnOnce(&mut Story)) -> Story {
@@ -38,6 +43,7 @@ fn led(asks_other: bool, change: impl FnOnce(&mut Story)) -> Story {
     change(&mut story);
     story.rounds(8, |story| {
         story.ask(asked());
+        story.ask(anew());
         if asks_other {
             story.exchange(other());
         }
@@ -133,7 +139,14 @@ fn another_address_that_a_firewall_gives_leads_astray() {
     for (words, is) in [
         ("udp dport 5300 snat to 203.0.113.9", Some(Confidence::Strong)),
         ("oifname eth0 snat to 203.0.113.9", Some(Confidence::Strong)),
-        ("udp dport 5300 dnat to 203.0.113.9:53", Some(Confidence::Strong)),
+        (
+            "ip daddr 192.0.2.10 udp dport 5300 dnat to 203.0.113.9:53",
+            Some(Confidence::Strong),
+        ),
+        // It may be for what arrives.
+        ("udp dport 5300 dnat to 203.0.113.9:53", Some(Confidence::Weak)),
+        // Where to is not told.
+        ("udp dport 5300 DNAT", Some(Confidence::Weak)),
         // It is this node's own.
         ("udp dport 5300 snat to 10.10.0.2", None),
         ("oifname eth0 masquerade", None),
@@ -172,4 +185,65 @@ fn a_device_that_takes_smaller_packets() {
     let story = shrunk(5);
     assert_eq!(astray(&story), Some(Confidence::Strong));
     assert!(story.verdict("R37").explanation.contains("600 bytes"));
+}
+
+/// What else there is of rules and routes.
+#[test]
+fn a_policy_rule_that_leads_nothing_elsewhere() {
+    let route = |destination: &str, prefix, action: &str, table| Thing::Route {
+        table,
+        action: action.to_owned(),
+        destination: ip(destination),
+        prefix,
+        metric: 0,
+    };
+    let with = |thing: Thing, value: &str, text: &str| {
+        let story = led(false, |story| {
+            set(story, thing, Some(value), Seen::Found, None);
+            changed(story, policy(text), Some(""));
+        });
+        astray(&story)
+    };
+    const ALL: &str = "from all to 192.0.2.0/24 lookup 55";
+    let before = |text: &str, table| Thing::Rule {
+        version: Version::V4,
+        priority: 50,
+        text: text.to_owned(),
+        table,
+    };
+    assert_eq!(
+        with(route("10.99.0.0", 16, "unicast", 55), "dev b", ALL),
+        Some(Confidence::Strong)
+    );
+    assert_eq!(
+        with(before("from all lookup main", 254), "", ALL),
+        None,
+        "another rule is asked before"
+    );
+    assert_eq!(
+        with(route("192.0.2.0", 24, "throw", 55), "", ALL),
+        None,
+        "the next rule is asked"
+    );
+    let as_main = route("192.0.2.0", 24, "unicast", 55);
+    assert_eq!(
+        with(as_main, crate::ways::DEFAULT, ALL),
+        None,
+        "it leads as table main does"
+    );
+    let unmarked = "not from all fwmark 0x0/0xff lookup 55";
+    assert_eq!(
+        with(route("10.99.0.0", 16, "unicast", 55), "dev b", unmarked),
+        Some(Confidence::Weak)
+    );
+}
+
+/// Connections that were there before a rule that translates go on as they did.
+#[test]
+fn a_rule_that_translates_does_no_harm_to_who_was_there_before() {
+    let mut story = routed(&[asked()]);
+    firewall(&mut story, "udp dport 5300 snat to 203.0.113.9");
+    story.rounds(8, |story| story.ask(asked()));
+    assert_eq!(astray(&story), None);
+    assert_eq!(story.ids(), ["D01"]);
 }

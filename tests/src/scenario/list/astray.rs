@@ -165,7 +165,7 @@ const DESTINATION_WRONG: Scenario = Scenario {
         Place::Node,
         "add table ip broken; \
          add chain ip broken out { type nat hook output priority -100; }; \
-         add rule ip broken out tcp dport 8080 dnat to 203.0.113.9",
+         add rule ip broken out ip daddr 192.0.2.10 tcp dport 8080 dnat to 203.0.113.9",
     )],
     heal: &[Step::Nft(Place::Node, "delete table ip broken")],
     ..NEIGHBOUR_BY_HAND

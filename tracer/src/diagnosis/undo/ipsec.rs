@@ -5,18 +5,20 @@
 pub(super) fn delete(text: &str) -> Option<String> {
     let (direction, selector) = text.split_once(", ")?;
     let mut words = vec!["ip xfrm policy delete dir".to_owned(), direction.to_owned()];
+    let any = if selector.contains("(IPv6)") || selector.contains(':') {
+        "::/0"
+    } else {
+        "0.0.0.0/0"
+    };
     let mut rest = selector.split(' ');
     while let Some(word) = rest.next() {
         let mut add = |name: &str| {
             let value = rest.next()?;
+            let value = if value == "any" { any } else { value };
             words.push(format!("{name} {value}"));
             Some(())
         };
         match word {
-            // What `ip` is not told it takes for any.
-            "from" | "to" if selector.contains(&format!("{word} any")) => {
-                rest.next()?;
-            }
             "from" => add("src")?,
             "to" => add("dst")?,
             "proto" | "sport" | "dport" | "if_id" => add(word)?,
@@ -28,8 +30,7 @@ pub(super) fn delete(text: &str) -> Option<String> {
             "priority" => {
                 rest.next()?;
             }
-            "(IPv4)" => {}
-            "(IPv6)" => words[0] = "ip -6 xfrm policy delete dir".to_owned(),
+            "(IPv4)" | "(IPv6)" => {}
             _ => return None,
         }
     }
@@ -49,11 +50,11 @@ mod tests {
             ),
             (
                 "out, from 10.0.0.0/24 to any proto 6 dport 80 mark 0x1/0xff priority 100",
-                "ip xfrm policy delete dir out src 10.0.0.0/24 proto 6 dport 80 mark 0x1 mask 0xff",
+                "ip xfrm policy delete dir out src 10.0.0.0/24 dst 0.0.0.0/0 proto 6 dport 80 mark 0x1 mask 0xff",
             ),
             (
                 "fwd, from any to any (IPv6) if_id 0x2 priority 1",
-                "ip -6 xfrm policy delete dir fwd if_id 0x2",
+                "ip xfrm policy delete dir fwd src ::/0 dst ::/0 if_id 0x2",
             ),
         ] {
             assert_eq!(delete(text).as_deref(), Some(command), "{text}");

@@ -1,6 +1,10 @@
 //! Which changes lead elsewhere what this node sends, and which of it they lead.
 
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
+
+use foldhash::quality::RandomState;
 
 use super::super::effects;
 use super::super::firewalls::leaving;
@@ -11,8 +15,10 @@ use crate::event::{Family, FlowKey, Source, TABLE_MAIN, Thing, Version, value};
 use crate::model::Model;
 use crate::model::timeline::{Change, Subject};
 
+/// In the text of a policy rule, before the mark of the packets that it is for.
+const FWMARK: &str = "fwmark";
 /// Words of a policy rule for what is not seen of a packet: who sends it, its mark, and what it was bound to.
-const UNSEEN: [&str; 5] = ["fwmark", "tos", "uidrange", "oif", "[l3mdev-table]"];
+const UNSEEN: [&str; 5] = [FWMARK, "tos", "uidrange", "oif", "[l3mdev-table]"];
 
 /// The device by which, for the kernel, comes what this node sends itself.
 const LOOPBACK: &str = "lo";
@@ -84,7 +90,9 @@ impl Selector {
             asks: Asks::of(Family::Inet, &words),
             inverted: value::has(text, value::NOT).then(|| match words[..] {
                 // As VPNs have it for all but their own packets: others have no mark.
-                [_, _, _, "fwmark", mark, value::LOOKUP, ..] if mark != "0x0" => Fit::Surely,
+                [_, _, _, FWMARK, mark, value::LOOKUP, ..] if marked(mark).is_some_and(|(is, _)| is != 0) => {
+                    Fit::Surely
+                }
                 _ => Fit::Perhaps,
             }),
             is_open: has_any(text, &UNSEEN),
@@ -108,44 +116,156 @@ impl Selector {
 }
 
 /// A policy rule by which packets are looked up in a table.
-pub(super) struct LookUp {
+struct LookUp<'a> {
+    netns: u32,
     version: Version,
+    priority: u32,
+    table: u32,
+    text: &'a str,
     selector: Selector,
-    /// Where the table leads. A rule that finds nothing in its table leaves it to the next one.
-    ways: Vec<(IpAddr, u8)>,
 }
 
-impl LookUp {
-    fn of(model: &Model, netns: u32, thing: &Thing) -> Option<Self> {
+impl<'a> LookUp<'a> {
+    fn of(netns: u32, thing: &'a Thing) -> Option<Self> {
         let Thing::Rule {
-            version, text, table, ..
+            version,
+            priority,
+            text,
+            table,
         } = thing
         else {
             return None;
         };
-        let ways = model.settings().iter().filter_map(|(of, thing, _)| match thing {
-            Thing::Route {
-                table: its,
-                action,
-                destination,
-                prefix,
-                ..
-            } if of == netns && its == table && action == value::UNICAST => Some((*destination, *prefix)),
-            _ => None,
-        });
         let selector = Selector::of(text).filter(|_| is_look_up(text))?;
         Some(Self {
+            netns,
             version: *version,
+            priority: *priority,
+            table: *table,
+            text,
             selector,
-            ways: ways.collect(),
+        })
+    }
+}
+
+/// A route, as its table has it.
+struct Route<'a> {
+    destination: IpAddr,
+    prefix: u8,
+    metric: u32,
+    action: &'a str,
+    leads: &'a str,
+}
+
+/// The policy rules of all namespaces, and the tables in which they look.
+pub(super) struct Policy<'a> {
+    rules: Vec<LookUp<'a>>,
+    /// Where no rule is for that namespace but the kernel's own, nothing is kept.
+    routes: BTreeMap<(u32, u32), Vec<Route<'a>>>,
+}
+
+impl<'a> Policy<'a> {
+    pub(super) fn of(model: &'a Model) -> Self {
+        let settings = || model.settings().iter();
+        let rules: Vec<LookUp<'a>> = settings()
+            .filter_map(|(netns, thing, _)| LookUp::of(netns, thing))
+            .collect();
+        let tables = |rule: &LookUp<'_>| [rule.table, TABLE_MAIN].map(|table| (rule.netns, table));
+        let asked: BTreeSet<(u32, u32)> = rules.iter().flat_map(tables).collect();
+        let mut routes: BTreeMap<(u32, u32), Vec<Route<'a>>> = BTreeMap::new();
+        for (netns, thing, leads) in settings() {
+            match thing {
+                Thing::Route {
+                    table,
+                    action,
+                    destination,
+                    prefix,
+                    metric,
+                } if asked.contains(&(netns, *table)) => {
+                    routes.entry((netns, *table)).or_default().push(Route {
+                        destination: *destination,
+                        prefix: *prefix,
+                        metric: *metric,
+                        action,
+                        leads,
+                    });
+                }
+                _ => {}
+            }
+        }
+        Self { rules, routes }
+    }
+
+    /// The route of a table by which what is for this address goes.
+    fn route(&self, netns: u32, table: u32, address: IpAddr) -> Option<&Route<'a>> {
+        let all = self.routes.get(&(netns, table))?.iter();
+        let its = all.filter(|route| effects::covers(route.destination, route.prefix, address));
+        let best = its.max_by_key(|route| (route.prefix, Reverse(route.metric)));
+        // What it throws is left to the next rule.
+        best.filter(|route| route.action != value::THROW)
+    }
+
+    /// Whether what the flow sends goes by the table of this rule, and another way than table main has it; `None` where it does not.
+    /// A rule that finds nothing in its table leaves it to the next one, and one before it may have led it already.
+    fn fit(&self, rule: &LookUp<'_>, key: &FlowKey) -> Option<Fit> {
+        let (netns, remote) = (key.netns, key.remote);
+        if rule.netns != netns || rule.version != Version::of(remote) {
+            return None;
+        }
+        let fit = rule.selector.fit(key)?;
+        let route = self.route(netns, rule.table, remote)?;
+        let main = self.route(netns, TABLE_MAIN, remote);
+        let leads_as_main = || main.is_some_and(|main| effects::leads_as(main.leads, route.leads));
+        if route.action != value::UNICAST || leads_as_main() {
+            return None;
+        }
+        let is_before = |other: &&LookUp<'_>| {
+            other.netns == netns && other.version == rule.version && other.priority < rule.priority
+        };
+        let mut before = self.rules.iter().filter(is_before);
+        let is_led = before.any(|other| {
+            other.table != rule.table
+                && value::is_for_all(other.text)
+                && self.route(netns, other.table, remote).is_some()
+        });
+        (!is_led).then_some(fit)
+    }
+
+    /// The rule of this thing.
+    fn rule(&self, netns: u32, thing: &Thing) -> Option<usize> {
+        let Thing::Rule {
+            version,
+            priority,
+            text,
+            table,
+        } = thing
+        else {
+            return None;
+        };
+        self.rules.iter().position(|rule| {
+            (rule.netns, rule.version, rule.priority, rule.table) == (netns, *version, *priority, *table)
+                && rule.text == text
         })
     }
 
-    fn fit(&self, key: &FlowKey) -> Option<Fit> {
-        let leads = |(network, prefix): &(IpAddr, u8)| effects::covers(*network, *prefix, key.remote);
-        let is_its = self.version == Version::of(key.remote) && self.ways.iter().any(leads);
-        self.selector.fit(key).filter(|_| is_its)
+    /// Those for what has this mark.
+    fn by_mark(&self, netns: u32, mark: Option<u32>) -> Vec<usize> {
+        let is_its = |rule: &LookUp<'_>| {
+            let wanted = value::after(rule.text, FWMARK).and_then(marked);
+            let fits = |(is, mask)| mark.is_none_or(|mark| mark & mask == is);
+            rule.netns == netns && rule.selector.inverted.is_none() && wanted.is_some_and(fits)
+        };
+        let all = self.rules.iter().enumerate();
+        all.filter(|(_, rule)| is_its(rule))
+            .map(|(place, _)| place)
+            .collect()
     }
+}
+
+/// The mark and the mask that a policy rule asks for.
+fn marked(word: &str) -> Option<(u32, u32)> {
+    let (mark, mask) = word.split_once('/').unwrap_or((word, "0xffffffff"));
+    Some((number(mark)?, number(mask)?))
 }
 
 /// What a rule of a firewall gives a packet that it is for.
@@ -169,7 +289,9 @@ impl Gift {
                 .ok()
         };
         if words.contains(MARK_SET) || has_any(words, &MARKS) {
-            return Some(Self::Mark(value::after(words, "set").and_then(number)));
+            let behind = words.split_once(MARK_SET).map(|(_, behind)| behind.trim_start());
+            let mark = behind.and_then(|behind| behind.split(' ').next());
+            return Some(Self::Mark(mark.and_then(number)));
         }
         if has_any(words, &SOURCES) {
             return Some(Self::Source(to()));
@@ -181,7 +303,7 @@ impl Gift {
 /// A rule of a firewall that gives packets something.
 pub(super) struct Giver {
     asks: Asks,
-    /// What it asks for stands elsewhere.
+    /// What it asks for stands elsewhere, or it may be for what arrives.
     is_open: bool,
     gift: Gift,
 }
@@ -189,32 +311,26 @@ pub(super) struct Giver {
 impl Giver {
     /// Those that a change of a firewall brought, of what this node sends itself.
     fn all_of(change: &Change) -> Vec<Self> {
-        let now = change.after.as_deref().unwrap_or_default();
-        // Of very many changes few bring one.
-        let mut words = [MARK_SET]
-            .into_iter()
-            .chain(MARKS)
-            .chain(SOURCES)
-            .chain(DESTINATIONS);
-        if !words.any(|word| now.contains(word)) {
+        if !may_give(change) {
             return Vec::new();
         }
-        // Whoever loads all rules anew takes each away and sets it again.
-        let gone = rules(change, Came::Gone);
-        let came = rules(change, Came::New)
-            .into_iter()
-            .filter(|rule| !gone.contains(rule));
-        came.filter_map(|(family, words)| {
-            let gift = Gift::of(&words)?;
-            // What this node sends itself arrived by no device.
-            let all: Vec<&str> = words.split(' ').collect();
-            (!has_any(&words, &["iif", "iifname"])).then(|| Self {
-                asks: Asks::of(family, &all),
-                is_open: has_any(&words, &ELSEWHERE),
-                gift,
-            })
+        rules(change, Came::New).iter().filter_map(Self::of).collect()
+    }
+
+    fn of((family, words): &(Family, String)) -> Option<Self> {
+        let gift = Gift::of(words)?;
+        // What this node sends itself arrived by no device.
+        if has_any(words, &["iif", "iifname"]) {
+            return None;
+        }
+        // What arrives for an own address may be what is sent elsewhere.
+        let may_be_for_what_arrives = matches!(gift, Gift::Destination(_)) && !words.contains("daddr");
+        let all: Vec<&str> = words.split(' ').collect();
+        Some(Self {
+            asks: Asks::of(*family, &all),
+            is_open: has_any(words, &ELSEWHERE) || may_be_for_what_arrives,
+            gift,
         })
-        .collect()
     }
 
     /// Whether it is for what the flow sends; `None` where it is not.
@@ -224,22 +340,78 @@ impl Giver {
     }
 }
 
-/// The rules, with the family of their tables, that came or went by a change of nf_tables.
-fn rules(change: &Change, which: Came) -> Vec<(Family, String)> {
-    let did = ruleset::read(change.after.as_deref().unwrap_or_default());
-    let rules = did.into_iter().flatten().filter_map(|did| match did {
-        Did::Rule {
-            table, words, came, ..
-        } if came == which => Some((table.family, words)),
-        _ => None,
-    });
-    rules.collect()
+/// Some rule that the change of a firewall tells of gives packets something: of very many changes few do.
+fn may_give(change: &Change) -> bool {
+    let told = change.after.as_deref().unwrap_or_default();
+    let mut words = [MARK_SET]
+        .into_iter()
+        .chain(MARKS)
+        .chain(SOURCES)
+        .chain(DESTINATIONS);
+    words.any(|word| told.contains(word))
 }
 
-/// All rules that the one change of nf_tables brought went by the later one.
-pub(super) fn takes_back(later: &Change, change: &Change) -> bool {
-    let (gone, came) = (rules(later, Came::Gone), rules(change, Came::New));
-    !came.is_empty() && came.iter().all(|rule| gone.contains(rule))
+/// When rules of a firewall that give packets something went, by namespace, family and words: as it is looked back from the latest
+/// change, the first time since.
+#[derive(Default)]
+pub(super) struct Gone {
+    rules: HashMap<(u32, Family, String), u64, RandomState>,
+    /// Changes that were read.
+    read: usize,
+}
+
+/// Changes that are read at most: there may be thousands, as where a proxy of services sets its rules every second.
+const READ: usize = 256;
+
+impl Gone {
+    /// When all of this change's went that came by it; `None` where some stands. Then what went by this one is known too.
+    pub(super) fn taken_back(&mut self, netns: u32, change: &Change) -> Option<u64> {
+        if self.read >= READ || !may_give(change) {
+            return None;
+        }
+        self.read += 1;
+        let key = |(family, words): (Family, String)| (netns, family, words);
+        let mut last = None;
+        let mut all = true;
+        for rule in rules(change, Came::New) {
+            match self.rules.get(&key(rule)) {
+                Some(at) => last = last.max(Some(*at)),
+                None => all = false,
+            }
+        }
+        for rule in rules(change, Came::Gone) {
+            self.rules.insert(key(rule), change.at);
+        }
+        last.filter(|_| all)
+    }
+}
+
+/// The rules that give packets something, with the families of their tables, that came or went by a change of nf_tables, and did not
+/// go and come by it: whoever loads all anew takes each away and sets it again.
+fn rules(change: &Change, which: Came) -> Vec<(Family, String)> {
+    let did = ruleset::read(change.after.as_deref().unwrap_or_default());
+    let mut all: HashMap<(Family, String), (bool, bool), RandomState> = HashMap::default();
+    for did in did.into_iter().flatten() {
+        if let Did::Rule {
+            table, words, came, ..
+        } = did
+            && Gift::of(&words).is_some()
+        {
+            let (new, gone) = all.entry((table.family, words)).or_default();
+            match came {
+                Came::New => *new = true,
+                Came::Gone => *gone = true,
+            }
+        }
+    }
+    let wanted = match which {
+        Came::New => (true, false),
+        Came::Gone => (false, true),
+    };
+    all.into_iter()
+        .filter(|(_, how)| *how == wanted)
+        .map(|(rule, _)| rule)
+        .collect()
 }
 
 /// A change of a firewall brought a rule that gives something to what one of these flows sends.
@@ -253,17 +425,15 @@ pub(in crate::diagnosis) fn is_given<'a>(
 
 /// What a change does to what this node sends in one namespace.
 pub(super) struct Way<'a> {
-    pub(super) model: &'a Model,
-    pub(super) netns: u32,
     pub(super) does: Does<'a>,
+    model: &'a Model,
+    policy: &'a Policy<'a>,
+    netns: u32,
 }
 
 pub(super) enum Does<'a> {
     /// This neighbour has another link-layer address.
-    Neighbour {
-        device: &'a str,
-        address: IpAddr,
-    },
+    Neighbour { device: &'a str, address: IpAddr },
     /// The route to this network leads so.
     Route {
         network: (IpAddr, u8),
@@ -271,20 +441,22 @@ pub(super) enum Does<'a> {
         /// It was changed once more: it led so then, and does not now.
         is_over: bool,
     },
-    LooksUp(LookUp),
-    /// Each with the rules that lead what is marked so, where it marks.
-    Gives(Vec<(Giver, Vec<LookUp>)>),
+    /// This one of the policy rules.
+    LooksUp(usize),
+    /// Each with those of the policy rules that lead what is marked so, where it marks.
+    Gives(Vec<(Giver, Vec<usize>)>),
     /// What leaves by this device, which takes packets of so many bytes at most and has dropped so many since.
-    Shrinks {
-        device: &'a str,
-        mtu: u32,
-        dropped: u64,
-    },
+    Shrinks { device: &'a str, mtu: u32, dropped: u64 },
 }
 
 impl<'a> Way<'a> {
     /// `next` is when the same was changed once more. `None` where it leads nothing astray.
-    pub(super) fn of(model: &'a Model, change: &'a Change, next: Option<u64>) -> Option<Self> {
+    pub(super) fn of(
+        model: &'a Model,
+        policy: &'a Policy<'a>,
+        change: &'a Change,
+        next: Option<u64>,
+    ) -> Option<Self> {
         let Subject::Setting(netns, thing) = &change.subject else {
             return None;
         };
@@ -301,11 +473,11 @@ impl<'a> Way<'a> {
                 leads: change.after.as_deref(),
                 is_over: next.is_some(),
             },
-            Thing::Rule { .. } => Does::LooksUp(LookUp::of(model, netns, thing)?),
+            Thing::Rule { .. } => Does::LooksUp(policy.rule(netns, thing)?),
             Thing::Ruleset { .. } => {
                 let with_rules = |giver: Giver| {
                     let rules = match giver.gift {
-                        Gift::Mark(mark) => by_mark(model, netns, mark),
+                        Gift::Mark(mark) => policy.by_mark(netns, mark),
                         Gift::Source(_) | Gift::Destination(_) => Vec::new(),
                     };
                     (giver, rules)
@@ -319,7 +491,12 @@ impl<'a> Way<'a> {
             },
             _ => return None,
         };
-        leads_astray(change).then_some(Self { model, netns, does })
+        leads_astray(change).then_some(Self {
+            does,
+            model,
+            policy,
+            netns,
+        })
     }
 
     /// Whether what the flow sends goes by what was changed; `None` where it does not.
@@ -343,7 +520,7 @@ impl<'a> Way<'a> {
                 };
                 surely(effects::covers(*destination, *prefix, remote) && (*is_over || is_chosen()))
             }
-            Does::LooksUp(rule) => rule.fit(key),
+            Does::LooksUp(place) => self.looked_up(*place, key),
             Does::Gives(givers) => givers.iter().filter_map(|giver| self.given(giver, key)).max(),
             Does::Shrinks { device, .. } => {
                 let leads = settings.route(self.netns, remote);
@@ -352,12 +529,16 @@ impl<'a> Way<'a> {
         }
     }
 
+    fn looked_up(&self, place: usize, key: &FlowKey) -> Option<Fit> {
+        self.policy.fit(self.policy.rules.get(place)?, key)
+    }
+
     /// The same of what a rule of a firewall gives it.
-    fn given(&self, (giver, by_mark): &(Giver, Vec<LookUp>), key: &FlowKey) -> Option<Fit> {
+    fn given(&self, (giver, by_mark): &(Giver, Vec<usize>), key: &FlowKey) -> Option<Fit> {
         let fit = giver.fit(key)?;
         let led = match giver.gift {
             Gift::Mark(mark) => {
-                by_mark.iter().find_map(|rule| rule.fit(key))?;
+                by_mark.iter().find_map(|place| self.looked_up(*place, key))?;
                 if mark.is_some() { Fit::Surely } else { Fit::Perhaps }
             }
             // Who has that address answers for it.
@@ -388,21 +569,6 @@ impl<'a> Way<'a> {
     }
 }
 
-/// The policy rules that stand for what has this mark.
-fn by_mark(model: &Model, netns: u32, mark: Option<u32>) -> Vec<LookUp> {
-    let rules = model.settings().iter().filter_map(|(of, thing, _)| match thing {
-        Thing::Rule { text, .. } if of == netns => {
-            let wanted = value::after(text, "fwmark")?;
-            let (wanted, mask) = wanted.split_once('/').unwrap_or((wanted, "0xffffffff"));
-            let (wanted, mask) = (number(wanted)?, number(mask)?);
-            let is_its = mark.is_none_or(|mark| mark & mask == wanted);
-            LookUp::of(model, netns, thing).filter(|_| is_its)
-        }
-        _ => None,
-    });
-    rules.collect()
-}
-
 /// As marks are written.
 fn number(word: &str) -> Option<u32> {
     u32::from_str_radix(word.strip_prefix("0x")?, 16).ok()
@@ -412,6 +578,9 @@ fn number(word: &str) -> Option<u32> {
 fn has_any(value: &str, words: &[&str]) -> bool {
     value.split(' ').any(|word| words.contains(&word))
 }
+
+/// Packets that a device must have dropped: single ones that nobody takes it drops on any network.
+const DROPPED: u64 = 2;
 
 /// How many packets the device itself, or its driver, has dropped lately, where it has not before; `None` where it has not.
 fn dropped(model: &Model, netns: u32, device: &str, since: u64) -> Option<u64> {
@@ -423,8 +592,8 @@ fn dropped(model: &Model, netns: u32, device: &str, since: u64) -> Option<u64> {
             _ => false,
         };
         let recent = counted.recent(model.now())?;
-        (key.netns == netns && key.device == index && is_drop && recent.since >= since)
-            .then_some(recent.packets)
+        let is_new = recent.since >= since && recent.packets >= DROPPED;
+        (key.netns == netns && key.device == index && is_drop && is_new).then_some(recent.packets)
     });
     // The driver may count the same once more.
     spells.max()

@@ -79,21 +79,21 @@ impl Way<'_> {
         }
     }
 
-    /// What is to be done when it is taken back.
+    /// What is to be done when it is taken back: what was translated so far goes on as it does, whatever rules there are
+    /// (`nf_nat_inet_fn`).
     pub(super) fn afterwards(&self) -> Vec<String> {
         let lines = self.gifts().filter_map(|gift| match gift {
-            Gift::Source(address) => Some(forget("--src-nat", address)),
-            Gift::Destination(address) => Some(forget("--dst-nat", address)),
+            Gift::Source(address) => Some(forget("--src-nat", address?)),
+            Gift::Destination(address) => Some(forget("--dst-nat", address?)),
             Gift::Mark(_) => None,
         });
         lines.collect()
     }
 }
 
-/// What was translated so far goes on as it does, whatever rules there are (`nf_nat_inet_fn`).
-fn forget(how: &str, address: Option<IpAddr>) -> String {
-    let address = address.map_or_else(String::new, |address| format!(" {address}"));
+fn forget(how: &str, address: IpAddr) -> String {
+    let family = if address.is_ipv4() { "" } else { " -f ipv6" };
     format!(
-        "conntrack -D {how}{address}  # Once the rule is gone: what began with it keeps that address. Risk: low, it reaches nobody."
+        "conntrack -D{family} {how} {address}  # Once the rule is gone: what began with it keeps that address. Risk: low, it reaches nobody."
     )
 }

@@ -218,12 +218,11 @@ pub(super) fn of<'a>(expressions: impl Iterator<Item = Expression<'a>>) -> Strin
             // NFTA_NAT_TYPE (`enum nft_nat_types`)
             "nat" => {
                 words.push(if register(1) == 0 { "snat" } else { "dnat" }.to_owned());
-                // NFTA_NAT_REG_ADDR_MIN, NFTA_NAT_REG_PROTO_MIN
-                words.extend(
-                    for_this
-                        .end(register(3), register(5))
-                        .map(|end| format!("to {end}")),
-                );
+                // NFTA_NAT_REG_ADDR_MIN, _MAX, NFTA_NAT_REG_PROTO_MIN, _MAX: of a range nothing is told.
+                let is_one = |first, last| register(last) == 0 || register(last) == register(first);
+                let is_known = is_one(3, 4) && is_one(5, 6);
+                let end = for_this.end(register(3), register(5)).filter(|_| is_known);
+                words.extend(end.map(|end| format!("to {end}")));
             }
             "masq" => words.push("masquerade".to_owned()),
             "redir" => words.push("redirect".to_owned()),
