@@ -1,6 +1,6 @@
 //! What this node sends is kept from leaving by its own firewall, or by a program of a cgroup.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::lost::kinds;
 use super::share::Share;
@@ -12,6 +12,7 @@ use crate::event::{EntryKey, FlowKey, Origin, Owner, Protocol, SocketState};
 use crate::model::Model;
 use crate::model::books::HeldBack;
 use crate::model::clock::{SECOND, When};
+use crate::model::endpoints::Endpoint;
 use crate::model::ends::{self, Keeper};
 use crate::model::flows::Flow;
 use crate::model::growth::Spell;
@@ -27,7 +28,8 @@ pub(super) const FILTERED: Rule = Rule {
     place: Some(Where::GuestKernel),
     about: About {
         signature: "What this node sends is dropped for NETFILTER_DROP before it leaves: of connections that are open, or of flows \
-                    in which packets had come and left before, and of which nothing has left since. A weak sign where nothing at all that \
+                    in which packets had come and left before, and of which nothing has left since; or 3 packets or more in 2 s or more \
+                    that were to open connections to whom this node had been answered by, and none was opened since. A weak sign where nothing at all that \
                     this node asks of others has left since the start.",
         meaning: "A rule or the policy of a chain at the hook output or postrouting drops it. What arrives reaches its socket, and \
                   no answer leaves. What never got through while other requests did is told nowhere: it may be forbidden on \
@@ -42,7 +44,12 @@ pub(super) const FILTERED: Rule = Rule {
              others made.",
         ],
     },
-    examine: |view| whole(view.model, Keeper::Firewall).or_else(|| nothing_leaves(view.model)),
+    examine: |view| {
+        let whole = whole(view.model, Keeper::Firewall);
+        whole
+            .or_else(|| not_opened(view.model))
+            .or_else(|| nothing_leaves(view.model))
+    },
     explains: effects::firewall,
     proved_by: effects::none,
     follows: &[],
@@ -210,10 +217,8 @@ pub(super) fn whole(model: &Model, by: Keeper) -> Option<Finding> {
 const REQUESTS: u64 = 6;
 const REQUESTS_LASTING: u64 = 3 * SECOND;
 
-/// What is found where a firewall drops all that this node asks of others. One that forbids some of it does so on purpose; where
-/// nothing at all gets through it may have been so as well, but who asks does not know.
-fn nothing_leaves(model: &Model) -> Option<Finding> {
-    let by = Keeper::Firewall;
+/// What this node asks of others, of which nothing has left.
+fn requests(model: &Model) -> impl Iterator<Item = Kept<'_>> {
     let asks = |key: &FlowKey, flow: Option<&Flow>| match key.protocol {
         Protocol::Tcp => model.sockets().connection(key).is_some_and(|connection| {
             connection.state == SocketState::SynSent || connection.opened == Some(Origin::Local)
@@ -222,15 +227,71 @@ fn nothing_leaves(model: &Model) -> Option<Finding> {
         _ => false,
     };
     let has_left = |flow: Option<&Flow>| flow.is_some_and(|flow| flow.sent > 0);
-    let all = model.books().kept_in(by, model.now());
-    let kept: Vec<Kept<'_>> = all
-        .map(|(key, held)| Kept {
-            key,
-            flow: model.flows().get(key),
-            held,
-        })
-        .filter(|one| asks(one.key, one.flow) && !has_left(one.flow))
-        .collect();
+    let kept = model.books().kept_in(Keeper::Firewall, model.now());
+    let kept = kept.map(|(key, held)| Kept {
+        key,
+        flow: model.flows().get(key),
+        held,
+    });
+    kept.filter(move |one| asks(one.key, one.flow) && !has_left(one.flow))
+}
+
+/// Packets that were to open connections to one remote end and must have been shown as dropped, and the time that they must span.
+const OPENING: u64 = 3;
+const OPENING_LASTING: u64 = 2 * SECOND;
+
+/// What is found where connections that stand go on, and a firewall lets no new one be opened to whom this node has been answered by.
+fn not_opened(model: &Model) -> Option<Finding> {
+    let by = Keeper::Firewall;
+    let mut ends: BTreeMap<Endpoint, Vec<Kept<'_>>> = BTreeMap::new();
+    for one in requests(model).filter(|one| one.key.protocol == Protocol::Tcp) {
+        ends.entry(Endpoint::of(one.key)).or_default().push(one);
+    }
+    let spell = |kept: &[Kept<'_>]| kept.iter().map(|one| one.held.dropped).reduce(Spell::and);
+    ends.retain(|_, kept| spell(kept).is_some_and(|spell| spell.lasts(OPENING, OPENING_LASTING)));
+    if ends.is_empty() {
+        return None;
+    }
+    let (mut worked, mut works) = (BTreeSet::new(), BTreeSet::new());
+    for (key, flow) in model.flows().iter() {
+        let is_answer = flow.origin == Origin::Local && flow.arrived > 0 && flow.sent > 0;
+        let end = Endpoint::of(key);
+        let Some(since) = ends.get(&end).filter(|_| is_answer).and_then(|kept| spell(kept)) else {
+            continue;
+        };
+        worked.insert(end);
+        let connection = model.sockets().connection(key);
+        if connection.is_some_and(|one| one.since > since.since && one.state == SocketState::Established) {
+            works.insert(end);
+        }
+    }
+    ends.retain(|end, _| worked.contains(end) && !works.contains(end));
+    let peers = distinct(
+        ends.keys()
+            .map(|end| format!("{} port {}", end.address, end.port)),
+    );
+    let kept: Vec<Kept<'_>> = ends.into_values().flatten().collect();
+    let spell = spell(&kept)?;
+    let explanation = format!(
+        "Since {} no connection to {} can be opened: this node's own firewall has dropped at least {} that were to open one, and no          such packet was seen to leave since. Before, there were answers from there.",
+        moment(model, spell.since),
+        list(&peers),
+        count(spell.packets, "packet"),
+    );
+    Some(finding(
+        model,
+        by,
+        &kept,
+        spell,
+        (Confidence::Strong, explanation),
+    ))
+}
+
+/// What is found where a firewall drops all that this node asks of others. One that forbids some of it does so on purpose; where
+/// nothing at all gets through it may have been so as well, but who asks does not know.
+fn nothing_leaves(model: &Model) -> Option<Finding> {
+    let by = Keeper::Firewall;
+    let kept: Vec<Kept<'_>> = requests(model).collect();
     let spell = kept.iter().map(|one| one.held.dropped).reduce(Spell::and)?;
     if !spell.lasts(REQUESTS, REQUESTS_LASTING) {
         return None;

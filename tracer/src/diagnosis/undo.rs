@@ -365,6 +365,8 @@ fn setting(thing: &Thing, before: Option<&str>, after: Option<&str>) -> Option<L
             // One that a lease or a router gave had an end.
             let risk = if value::has(was, "dynamic") {
                 "Risk: low, but it was given by DHCP or a router for a time: whoever keeps it must ask for it again."
+            } else if !address.is_loopback() {
+                "Risk: low, it is what was there before; not where another node has it by now."
             } else {
                 AS_BEFORE
             };

@@ -397,6 +397,11 @@ pub(crate) fn used_up(reason: &str, symbol: &str) -> bool {
     reason == NOT_SPECIFIED && symbol == "icmpv6_rcv"
 }
 
+/// A segment brought nothing that this node did not have already: its acknowledgement may not have arrived (`tcp_data_queue`).
+pub(crate) fn is_repeated(reason: &str) -> bool {
+    reason == "TCP_OLD_DATA"
+}
+
 /// What the kernel calls a drop is a segment that TCP has used up. Where one end has closed the connection, what
 /// acknowledges and brings no data ends at the label `discard` of `tcp_rcv_state_process`, without a reason; what is wrong
 /// with one has a reason of its own.

@@ -149,6 +149,8 @@ pub(crate) struct Growth {
     pub requests: u64,
     /// Something reached a socket.
     pub has_reached: bool,
+    /// Something arrived that this node did not have already.
+    pub is_heard: bool,
 }
 
 impl Flow {
@@ -295,8 +297,15 @@ impl Flow {
             dropped: growth(self.dropped_as_told, count.dropped),
             requests: 0,
             has_reached: false,
+            is_heard: false,
         };
         grown.dropped -= self.not_lost(count, &grown);
+        // What a peer sends again and again since it hears nothing of this node answers nothing.
+        let is_repeated = count
+            .last_drop
+            .as_ref()
+            .is_some_and(|(reason, _)| grown.dropped >= grown.arrived && ends::is_repeated(reason));
+        grown.is_heard = grown.arrived > 0 && !is_repeated;
         let matched = growth(self.matched, count.matched);
         let retransmitted = growth(self.retransmitted.into(), count.retransmitted);
         grown.requests = match count.flow.protocol {
@@ -348,6 +357,8 @@ impl Flow {
         }
         if grown.arrived > 0 {
             self.last_arrived = When::at(at);
+        }
+        if grown.is_heard {
             self.asked = When::NEVER;
         } else if grown.requests > 0 {
             self.asked = When::at(at);

@@ -379,7 +379,7 @@ impl Model {
             return;
         }
         let endpoint = Endpoint::of(key);
-        if grown.arrived > 0 {
+        if grown.is_heard {
             self.endpoints.answered(at, endpoint, grown.arrived);
         } else if grown.sent > 0 || grown.requests > 0 {
             self.endpoints.asked(at, endpoint, grown.sent, grown.requests);

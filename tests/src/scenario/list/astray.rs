@@ -15,6 +15,7 @@ pub(super) const ALL: &[Scenario] = &[
     SOURCE_WRONG,
     DESTINATION_WRONG,
     MTU_LOWERED,
+    DEAD_TUNNEL,
     PEER_TAKEN,
 ];
 
@@ -188,6 +189,28 @@ const MTU_LOWERED: Scenario = Scenario {
     ],
     break_it: &[Step::Ip(Place::Node, "link set eth0 mtu 1300")],
     heal: &[Step::Ip(Place::Node, "link set eth0 mtu 1500")],
+    ..NEIGHBOUR_BY_HAND
+};
+
+/// Nobody reads what is sent into the tunnel.
+const DEAD_TUNNEL: Scenario = Scenario {
+    name: "dead-tunnel",
+    title: "a VPN's tunnel takes all that leaves, and its daemon is gone",
+    breaks: "Routes to both halves of all addresses come that lead by a tunnel which no process has open.",
+    says: "R37, where: guest kernel: the routes came, by whom. What is sent is dropped at the tunnel, QDISC_DROP.",
+    setup: &[
+        Step::Ip(Place::Node, "tuntap add tun0 mode tun"),
+        Step::Ip(Place::Node, "addr add 10.8.0.2/24 dev tun0"),
+        Step::Ip(Place::Node, "link set tun0 up"),
+    ],
+    break_it: &[
+        Step::Ip(Place::Node, "route add 0.0.0.0/1 dev tun0"),
+        Step::Ip(Place::Node, "route add 128.0.0.0/1 dev tun0"),
+    ],
+    heal: &[
+        Step::Ip(Place::Node, "route del 0.0.0.0/1 dev tun0"),
+        Step::Ip(Place::Node, "route del 128.0.0.0/1 dev tun0"),
+    ],
     ..NEIGHBOUR_BY_HAND
 };
 

@@ -5,6 +5,7 @@ use super::prelude::*;
 
 pub(super) const ALL: &[Scenario] = &[
     SILENT_PATH,
+    ONE_WAY,
     NAMES_UNANSWERED,
     NAMES_FILTERED,
     NAMES_REFUSED,
@@ -69,6 +70,22 @@ pub(super) const NODES: Scenario = Scenario {
     heal: &[],
     expect: SILENT_PATH.expect,
     late: false,
+};
+
+/// What the peer sends again and again arrives all the same.
+const ONE_WAY: Scenario = Scenario {
+    name: "one-way",
+    title: "nothing of TCP that the node sends gets to the peer, which goes on sending",
+    breaks: "The peer drops all of TCP that comes from the node. Its own segments, which are not acknowledged, it sends once more.",
+    says: "D01, where: data path. Drops TCP_OLD_DATA of what the node has already.",
+    break_it: &[Step::Nft(
+        Place::Peer,
+        "add table ip broken; \
+         add chain ip broken in { type filter hook input priority 0; }; \
+         add rule ip broken in ip saddr 10.10.0.2 meta l4proto tcp drop",
+    )],
+    heal: &[Step::Nft(Place::Peer, "delete table ip broken")],
+    ..NODES
 };
 
 const NAME_SERVER: &[&str] = &["192.0.2.10:53", "[2001:db8:ffff::10]:53"];

@@ -276,6 +276,16 @@ fn sent_back(model: &Model, (netns, address, iif): Way) -> Option<Spell> {
     is_back.then_some(spell)
 }
 
+/// A route by the device leads to all addresses, or to half of them, as a VPN has it: that is no way to a pod.
+fn leads_everywhere(model: &Model, netns: u32, device: u32) -> bool {
+    let name = model.node().device_name(netns, device);
+    model.settings().iter().any(|(of, thing, leads)| {
+        matches!(thing, Thing::Route { prefix: 0 | 1, .. })
+            && of == netns
+            && value::leads_by(leads) == Some(name.as_str())
+    })
+}
+
 /// Inner devices without a carrier at which packets are dropped.
 fn cut(view: &View<'_>) -> Vec<Cut> {
     let model = view.model;
@@ -290,7 +300,10 @@ fn cut(view: &View<'_>) -> Vec<Cut> {
         .books()
         .signs(Sign::NotTaken, model.now())
         .filter(|(netns, device, spell)| {
-            is_inner(model, *netns, *device) && spell.lasts(PACKETS, LASTING) && has_none(*netns, *device)
+            is_inner(model, *netns, *device)
+                && spell.lasts(PACKETS, LASTING)
+                && has_none(*netns, *device)
+                && !leads_everywhere(model, *netns, *device)
         })
         .map(|(netns, device, spell)| Cut {
             netns,

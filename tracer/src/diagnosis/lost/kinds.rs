@@ -203,8 +203,9 @@ pub(super) fn spells_in(model: &Model, namespaces: &BTreeSet<u32>, name: &str) -
 
 impl Kind {
     /// How sure it is, from the drops alone.
-    pub(super) fn confidence(self) -> Confidence {
+    pub(super) fn confidence(self, model: &Model, lost: &Lost<'_>) -> Confidence {
         match self {
+            Self::Address if locals(lost).iter().all(|local| was_a_guest(model, *local)) => Confidence::Weak,
             // That connections are called invalid may have another cause than the drops.
             Self::Invalid | Self::Stolen | Self::Other => Confidence::Strong,
             _ => Confidence::Conclusive,
@@ -270,6 +271,27 @@ fn grown(model: &Model, namespaces: &BTreeSet<u32>, name: &'static str, says: &s
     let (grown, since) = (spell.packets, moment(model, spell.since));
     let text = format!("connection tracking's counter {name} has grown by {grown} since {since}: {says}");
     Some(evidence::counter(name, grown, text))
+}
+
+/// So long an address must have stood to be this node's own, and none that was given away again.
+const OWN: u64 = 60 * SECOND;
+
+/// The address came while tracer looked, and went again soon: as that of a service that wanders, or that was added by mistake. What
+/// was connected from it meanwhile ends with it.
+fn was_a_guest(model: &Model, (netns, address): (u32, IpAddr)) -> bool {
+    let mut came = None;
+    for (_, change) in model.timeline().all() {
+        let is_its = matches!(&change.subject, Subject::Setting(of, Thing::Address { address: its, .. })
+            if (*of, *its) == (netns, address));
+        match (is_its, &change.before, &change.after) {
+            (true, None, Some(_)) => came = came.or(Some(change.at)),
+            (true, Some(_), None) if came.is_none_or(|came| change.at.saturating_sub(came) >= OWN) => {
+                return false;
+            }
+            _ => {}
+        }
+    }
+    came.is_some()
 }
 
 /// The addresses that the packets were for, with their namespaces. Flows of one are mostly side by side.

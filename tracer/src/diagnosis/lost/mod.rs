@@ -385,7 +385,7 @@ fn lost(view: &View<'_>, kind: Kind) -> Option<Finding> {
         lost,
         suffering,
         |_| kind,
-        (kind.confidence(), explanation),
+        (kind.confidence(model, lost), explanation),
         kind.evidence(model, lost),
     );
     Some(Finding {

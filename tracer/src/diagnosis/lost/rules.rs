@@ -37,7 +37,8 @@ pub(in crate::diagnosis) const ADDRESS_GONE: Rule = Rule {
         ),
         About {
             signature: "Sockets of this node wait at an address that none of its devices has, and packets for it are dropped \
-                        for IP_INADDRERRORS, or, where the node forwards, for IP_INNOROUTES or on their way out again.",
+                        for IP_INADDRERRORS, or, where the node forwards, for IP_INNOROUTES or on their way out again. A weak sign \
+                        where the address came less than a minute before it went.",
             meaning: "The address was taken away while connections from it were open: by hand, by a lease that was not \
                       renewed, or by a network manager that was started anew and did not set it. Packets for it are \
                       somebody else's to the kernel.",
