@@ -188,9 +188,44 @@ fn a_connection_that_was_cut_off_before_the_start_had_worked() {
 /// What a firewall forbids to leave never got through.
 #[test]
 fn what_a_firewall_forbids_is_none() {
+    let never = flow(Protocol::Tcp, "10.10.0.2", 40_002, "198.51.100.9", 443);
     let mut story = healthy();
-    story.rounds(8, |story| is_kept_in(story, client(40_002), SocketState::SynSent));
+    story.rounds(8, |story| is_kept_in(story, never, SocketState::SynSent));
     assert!(story.ids().is_empty(), "{:?}", story.ids());
+}
+
+/// Where there were answers before, connections could be opened; where some can, a part is dropped.
+#[test]
+fn new_connections_to_who_answered_before_are_missed() {
+    let kept_in = |opens_others: bool| {
+        let mut story = healthy();
+        story.exchange(client(40_000));
+        story.rounds(8, |story| {
+            is_kept_in(story, client(40_002), SocketState::SynSent);
+            if opens_others {
+                story.socket(
+                    client(40_009),
+                    Some(SocketState::SynSent),
+                    SocketState::Established,
+                    "curl",
+                );
+                story.exchange(client(40_009));
+            }
+        });
+        story
+    };
+    let story = kept_in(false);
+    assert_eq!(story.ids(), ["K02"]);
+    assert_eq!(story.report().place, Where::GuestKernel);
+    assert!(
+        story
+            .verdict("K02")
+            .explanation
+            .contains("no connection to 192.0.2.10 port 80"),
+        "{}",
+        story.verdict("K02").explanation
+    );
+    assert!(kept_in(true).ids().is_empty(), "{:?}", kept_in(true).ids());
 }
 
 /// In each half second one packet of a connection is dropped by the firewall, and so many leave and are answered; for so many

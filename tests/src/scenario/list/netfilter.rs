@@ -13,6 +13,7 @@ pub(super) const ALL: &[Scenario] = &[
     NFT_RAW,
     NFT_FORWARD,
     NFT_OUTPUT,
+    NEW_ONES_KEPT_IN,
     ONE_IN_EIGHT_KEPT_IN,
     BRIDGE_FILTERED,
     BRIDGED_UPLINK_FILTERED,
@@ -272,6 +273,22 @@ const NFT_OUTPUT: Scenario = Scenario {
     },
     late: false,
     ..REPLIES_FILTERED
+};
+
+/// Connections that stand go on.
+const NEW_ONES_KEPT_IN: Scenario = Scenario {
+    name: "new-ones-kept-in",
+    title: "a firewall lets no new connection out",
+    breaks: "A chain at output drops what opens a connection to port 8080.",
+    says: "K02, where: guest kernel. Drops NETFILTER_DROP at nft_do_chain, at output, of what the node was sending.",
+    traffic: &[PEER_SERVER, NODE_CLIENT],
+    break_it: &[Step::Nft(
+        Place::Node,
+        "add table inet broken; \
+         add chain inet broken output { type filter hook output priority 0; }; \
+         add rule inet broken output tcp dport 8080 tcp flags syn / syn,ack drop",
+    )],
+    ..NFT_OUTPUT
 };
 
 /// Requests, answers and acknowledgements are lost; each connection goes on, slower.
