@@ -36,7 +36,7 @@ pub fn matched(ctx: BtfTracePointContext) -> i32 {
         return 0;
     }
     if iif == LOOPBACK {
-        pass_over(sock, netns);
+        pass_over(packet, sock, netns);
         return 0;
     }
     let seen = sock.segments_in();
@@ -64,17 +64,21 @@ pub fn matched(ctx: BtfTracePointContext) -> i32 {
 }
 
 /// A segment of this node's own reached a connection. Where the peer's address came to this node, that is one whose segments came by
-/// a device until then: the kernel counts this one among them, and the next look would enter it as arrived by that device.
+/// a device until then: the kernel counts this one among them (`tcp_segs_in`), and the next look would enter it as arrived by that
+/// device. What came by it before and is not entered yet is left to that look.
 #[inline(always)]
-fn pass_over(sock: Sock, netns: u32) {
-    let flow = sock.flow(netns, TCP);
-    if is_loopback(&flow) {
+fn pass_over(packet: Packet, sock: Sock, netns: u32) {
+    // Nearly all that comes by the loopback device.
+    if sock.is_loopback() {
         return;
     }
-    if let Some(counts) = known(&flow)
-        && counts.segments != 0
-    {
-        counts.segments = sock.segments_in() + 1;
+    if let Some(counts) = known(&sock.flow(netns, TCP)) {
+        let before = segments(counts);
+        if before != 0 {
+            let own = packet.weight(packet.length(packet.network()));
+            // Another CPU that looks meanwhile has entered this one as well.
+            replace(&mut counts.segments, before, before.wrapping_add(own as u32));
+        }
     }
 }
 

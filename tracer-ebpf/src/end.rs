@@ -14,7 +14,7 @@ use tracer_ebpf::{
 
 use crate::books::{self, Budget, EVENTS, add, enter, last_arrival, lose, spend, watched};
 use crate::deliver::{answering, datagram_read, follow, look, note};
-use crate::flows::{count_flow, is_known};
+use crate::flows::{count_flow, known};
 use crate::fragments;
 use crate::functions;
 use crate::globals::{Kernel, config, offset};
@@ -125,7 +125,7 @@ fn is_foreign(end: &End) -> bool {
         return false;
     }
     if end.headers.countable {
-        !is_known(&end.headers.flow(only))
+        known(&end.headers.flow(only)).is_none()
     } else {
         fragments::is_foreign(&end.headers)
     }

@@ -110,6 +110,21 @@ impl Sock {
         FlowKey::new(local, remote, netns, self.local_port(), remote_port, protocol)
     }
 
+    /// [`is_loopback`] of its tuple, which is not read as a whole.
+    #[inline(always)]
+    pub fn is_loopback(self) -> bool {
+        if self.family() == AF_INET {
+            // SAFETY: `sock.__sk_common.skc_rcv_saddr` and `.skc_daddr`, see `load`.
+            let (local, remote): (u32, u32) =
+                unsafe { (load(self.0, offset!(sk_saddr)), load(self.0, offset!(sk_daddr))) };
+            return local == remote || remote & 0xff == 127;
+        }
+        is_between(
+            self.address6(offset!(sk_saddr6)),
+            self.address6(offset!(sk_daddr6)),
+        )
+    }
+
     #[inline(always)]
     fn address4(self, at: u32) -> [u64; 2] {
         // SAFETY: `sock.__sk_common.skc_rcv_saddr` or `.skc_daddr`, see `load`.
@@ -210,7 +225,12 @@ pub fn segments_in_at(address: u64) -> u32 {
 /// Whether a tuple stays on the loopback device: both ends are one address, or 127.0.0.0/8.
 #[inline(always)]
 pub fn is_loopback(flow: &FlowKey) -> bool {
-    let (local, remote) = (words(&flow.local), words(&flow.remote));
+    is_between(words(&flow.local), words(&flow.remote))
+}
+
+/// The same of its addresses.
+#[inline(always)]
+fn is_between(local: [u64; 2], remote: [u64; 2]) -> bool {
     (local[0] == remote[0] && local[1] == remote[1])
         || (remote[0] == 0 && remote[1] & 0xff_ffff_ffff == mapped(127)[1])
 }

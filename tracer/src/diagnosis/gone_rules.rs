@@ -1,6 +1,6 @@
-//! Rules of a firewall that translated addresses, and went away.
+//! Rules of a firewall that translate addresses: those that went away, and those that came and stand.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use foldhash::fast::RandomState;
 
@@ -22,10 +22,14 @@ const MOST: usize = 1_024;
 /// Of those that gave packets another source, at most: the latest. Each is held against what very many flows ask.
 const MASKING: usize = 64;
 
-/// A rule that translated addresses and went away.
+/// Of those that came and lead elsewhere, at most: the latest.
+const STANDING: usize = 256;
+
+/// A rule that translates addresses.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct GoneRule {
+pub(super) struct Translation {
     pub netns: u32,
+    /// When it went away, or came.
     pub at: u64,
     pub family: Family,
     table: String,
@@ -33,15 +37,17 @@ pub(super) struct GoneRule {
     pub words: String,
 }
 
-/// Those of them that did not come again.
+/// Those that went away and did not come again, and those that came and did not go away.
 #[derive(Default)]
 pub(super) struct GoneRules {
     /// In the order of time, by their numbers.
-    gone: BTreeMap<u64, GoneRule>,
+    gone: BTreeMap<u64, Translation>,
     /// By what each was for, and did: see [`act`].
     numbers: HashMap<(u32, String), u64, RandomState>,
     /// How many there were.
     total: u64,
+    /// Those that came and lead elsewhere, in the order in which they did.
+    standing: VecDeque<Translation>,
 }
 
 impl GoneRules {
@@ -62,28 +68,38 @@ impl GoneRules {
             return;
         }
         let (mut went, mut came, mut is_cut) = (Vec::new(), BTreeSet::new(), false);
+        let (mut gone, mut lead, mut tables) = (BTreeSet::new(), Vec::new(), Vec::new());
         for did in ruleset::read(change.after.as_deref().unwrap_or_default()) {
             match did {
                 Some(Did::Rule {
                     table,
                     chain,
                     words,
-                    came: Came::Gone,
-                    ..
-                }) if leads_elsewhere(&words) || gives_a_source(&words) => went.push(GoneRule {
-                    netns: *netns,
-                    at: change.at,
-                    family: table.family,
-                    table: table.name,
-                    chain,
-                    words,
-                }),
-                Some(Did::Rule {
-                    words,
-                    came: Came::New,
+                    came: how,
                     ..
                 }) => {
-                    came.insert(words);
+                    let leads = leads_elsewhere(&words);
+                    let is_new = how == Came::New;
+                    if is_new {
+                        came.insert(words.clone());
+                    } else if leads {
+                        gone.insert(words.clone());
+                    }
+                    let all = if is_new { &mut lead } else { &mut went };
+                    if leads || !is_new && gives_a_source(&words) {
+                        all.push(Translation {
+                            netns: *netns,
+                            at: change.at,
+                            family: table.family,
+                            table: table.name,
+                            chain,
+                            words,
+                        });
+                    }
+                }
+                // The kernel does not tell of the rules of a table that goes with its owner (`nft_rcv_nl_event`).
+                Some(Did::Table(table, Came::Gone) | Did::Dormant(table, true)) => {
+                    tables.push(table);
                 }
                 Some(Did::More(_)) => is_cut = true,
                 _ => {}
@@ -93,10 +109,21 @@ impl GoneRules {
             self.went(one);
         }
         // Who loads its rules anew deletes them and sets them again, be it in another chain.
-        // Of what is not named any may have come again.
+        // Of what is not named any may have come again, or gone.
         if is_cut {
             self.gone.retain(|_, one| one.netns != *netns);
             self.numbers.retain(|(of, _), _| of != netns);
+            self.standing.retain(|one| one.netns != *netns);
+        }
+        self.standing.retain(|one| {
+            let is_gone = || gone.contains(&one.words) || tables.contains(&one.table());
+            one.netns != *netns || came.contains(&one.words) || !is_gone()
+        });
+        for one in lead {
+            // What was loaded anew came when it first did, or was there at the start.
+            if !gone.contains(&one.words) {
+                self.came(one);
+            }
         }
         for words in came {
             if let Some(number) = self.numbers.remove(&(*netns, act(&words))) {
@@ -105,7 +132,18 @@ impl GoneRules {
         }
     }
 
-    fn went(&mut self, one: GoneRule) {
+    fn came(&mut self, one: Translation) {
+        let is_same = |other: &Translation| (other.netns, &other.words) == (one.netns, &one.words);
+        if self.standing.iter().any(is_same) {
+            return;
+        }
+        if self.standing.len() >= STANDING {
+            self.standing.pop_front();
+        }
+        self.standing.push_back(one);
+    }
+
+    fn went(&mut self, one: Translation) {
         self.total += 1;
         let before = self.numbers.insert((one.netns, act(&one.words)), self.total);
         if let Some(before) = before {
@@ -120,20 +158,25 @@ impl GoneRules {
     }
 
     /// Those that led packets elsewhere.
-    pub(super) fn leading(&self) -> impl DoubleEndedIterator<Item = &GoneRule> {
+    pub(super) fn leading(&self) -> impl DoubleEndedIterator<Item = &Translation> {
         self.gone.values().filter(|one| leads_elsewhere(&one.words))
     }
 
+    /// Those that came, stand and lead packets elsewhere, the latest first.
+    pub(super) fn standing(&self) -> impl Iterator<Item = &Translation> {
+        self.standing.iter().rev()
+    }
+
     /// Those that gave packets another source.
-    pub(super) fn masking(&self) -> impl Iterator<Item = &GoneRule> {
+    pub(super) fn masking(&self) -> impl Iterator<Item = &Translation> {
         let masking = self.gone.values().filter(|one| gives_a_source(&one.words));
-        let mut latest: Vec<&GoneRule> = masking.rev().take(MASKING).collect();
+        let mut latest: Vec<&Translation> = masking.rev().take(MASKING).collect();
         latest.reverse();
         latest.into_iter()
     }
 }
 
-impl GoneRule {
+impl Translation {
     fn table(&self) -> Table {
         Table {
             family: self.family,
@@ -154,17 +197,10 @@ impl GoneRule {
 }
 
 /// `The rule that led them to a service went away at 06:14:05 UTC: …`, with such a beginning.
-pub(super) fn went_away(model: &Model, which: &str, rules: &BTreeSet<&GoneRule>) -> String {
+pub(super) fn went_away(model: &Model, which: &str, rules: &BTreeSet<&Translation>) -> String {
     let at = distinct(rules.iter().map(|rule| moment(model, rule.at))).join(", ");
     let told = distinct(rules.iter().map(|rule| rule.told())).join("; ");
     format!("{which} went away at {at}: {told}.")
-}
-
-/// What tells of changed rules may tell of one that leads packets elsewhere: asked before it is read.
-pub(super) fn may_tell_of_leading(told: &str) -> bool {
-    LEADS
-        .iter()
-        .any(|word| told.contains(word) || told.contains(&word.to_uppercase()))
 }
 
 /// The words of a rule without where it leads: one that leads elsewhere has taken its place.

@@ -7,21 +7,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::gone_rules::{leads_elsewhere, may_tell_of_leading};
-use super::matching::Fit;
-use super::redirects;
+use super::firewalls::arriving;
+use super::gone_rules::Translation;
+use super::matching::{Fit, Packet};
+use super::redirects::Leading;
 use super::sufferers::Sufferer;
 use super::suffering::Suffering;
 use super::words::{command, count, distinct, list, moment, owner};
 use super::{About, Finding, Rule, View, effects, evidence};
-use crate::event::ruleset::{self, Came, Did};
-use crate::event::value::NF_TABLES;
-use crate::event::{Family, FlowKey, Origin, Protocol, Thing};
+use crate::event::{Device, FlowKey, Origin, Protocol, Version};
 use crate::model::Model;
 use crate::model::clock::{SECOND, When};
+use crate::model::ends;
 use crate::model::flows::Flow;
 use crate::model::queues::Port;
-use crate::model::timeline::Subject;
 use crate::report::{Confidence, Where};
 
 /// R41: what is for a server here is led elsewhere, and not answered there.
@@ -60,69 +59,111 @@ const LASTING: u64 = 2 * SECOND;
 /// A connection that was served had so many packets of the peer's at least: the three by which it is opened, and a question or its
 /// end.
 const SERVED: u64 = 4;
-/// Rules that came, which are held against the servers, at most: the latest.
-const RULES: usize = 256;
+/// Rules that are held against what is for one port, at most: the latest.
+const RULES: usize = 16;
 
-/// A rule that came and leads elsewhere.
-struct Led {
-    netns: u32,
-    at: u64,
-    family: Family,
-    words: String,
+/// A rule that came, stands and leads elsewhere.
+struct Led<'a> {
+    rule: &'a Translation,
+    leading: Leading,
+    /// What it asks of the device by which packets arrive, each of which must hold.
+    devices: Vec<Arriving<'a>>,
 }
 
-/// Those that stand, the latest first.
-fn rules(model: &Model) -> Vec<Led> {
-    let mut gone: BTreeSet<(u32, String)> = BTreeSet::new();
-    let mut all: Vec<Led> = Vec::new();
-    for (_, change) in model.timeline().all().rev() {
-        let Subject::Setting(netns, Thing::Ruleset { firewall }) = &change.subject else {
-            continue;
+/// What a rule asks of that device.
+enum Arriving<'a> {
+    By { is: bool, name: &'a str },
+    ByIndex { is: bool, index: &'a str },
+}
+
+impl<'a> Led<'a> {
+    /// `None` where what it is for cannot be told.
+    fn of(rule: &'a Translation) -> Option<Self> {
+        Some(Self {
+            rule,
+            leading: Leading::of(rule.family, &rule.words)?,
+            devices: Arriving::read(&rule.words)?,
+        })
+    }
+
+    /// It surely leads elsewhere what arrives of this flow by a device for which it is.
+    fn leads(&self, key: &FlowKey) -> bool {
+        self.rule.netns == key.netns && self.leading.leads(&arriving(key)) == Some(Fit::Surely)
+    }
+
+    /// It is for what arrives by this device.
+    fn is_by(&self, model: &Model, device: u32) -> bool {
+        let is_by = |asked: &Arriving<'_>| asked.is_by(model, self.rule.netns, device);
+        self.devices.iter().all(is_by)
+    }
+
+    /// It leads elsewhere what arrives from somebody at this port, where a server listens at this address or at any. For which own
+    /// address it is, and from whom, the flows tell.
+    fn is_for(&self, port: Port, address: IpAddr) -> bool {
+        let leads = |version| {
+            self.leading.leads(&Packet {
+                version,
+                protocol: port.protocol,
+                source: (None, None),
+                destination: (
+                    Some(address).filter(|one| !one.is_unspecified()),
+                    Some(port.number),
+                ),
+            })
         };
-        let after = change.after.as_deref().unwrap_or_default();
-        if firewall != NF_TABLES || !may_tell_of_leading(after) {
-            continue;
-        }
-        let mut came = Vec::new();
-        for did in ruleset::read(after) {
-            match did {
-                Some(Did::Rule {
-                    table,
-                    words,
-                    came: Came::New,
-                    ..
-                }) if leads_elsewhere(&words) => came.push((table.family, words)),
-                // It went later, or was loaded anew.
-                Some(Did::Rule {
-                    words,
-                    came: Came::Gone,
-                    ..
-                }) => {
-                    gone.insert((*netns, words));
-                }
-                _ => {}
+        // Who listens at any address of IPv6 may do so at those of IPv4 (`ipv6_only_sock`).
+        let both = [Version::V4, Version::V6];
+        let versions = both
+            .into_iter()
+            .filter(|version| address.is_unspecified() || *version == Version::of(address));
+        self.rule.netns == port.netns && versions.map(leads).any(|leads| leads == Some(Fit::Surely))
+    }
+}
+
+impl<'a> Arriving<'a> {
+    /// By the words of a rule; `None` where one of them is no single device, as with a set.
+    fn read(words: &'a str) -> Option<Vec<Self>> {
+        let (mut all, mut words) = (Vec::new(), words.split(' '));
+        while let Some(word) = words.next() {
+            if !["iif", "iifname"].contains(&word) {
+                continue;
             }
+            let (is, name) = match words.next()? {
+                "!=" => (false, words.next()?),
+                "in" | "not" | "." | "map" | "vmap" | "<" | "<=" | ">" | ">=" => return None,
+                name => (true, name),
+            };
+            all.push(match word {
+                "iif" => Self::ByIndex { is, index: name },
+                _ => Self::By { is, name },
+            });
         }
-        for (family, words) in came {
-            if !gone.contains(&(*netns, words.clone())) {
-                all.push(Led {
-                    netns: *netns,
-                    at: change.at,
-                    family,
-                    words,
-                });
+        Some(all)
+    }
+
+    /// What arrives by this device, or by what stands on it, as a bond on its ports.
+    fn is_by(&self, model: &Model, netns: u32, device: u32) -> bool {
+        let mut devices = model.node().standing_on(netns, device);
+        match *self {
+            // Without its end it is the beginning of a name (`nft_meta_store_ifname`).
+            Self::By { is, name } => {
+                let is_named = |device: &Device| match name.strip_suffix('*') {
+                    Some(beginning) => device.name.starts_with(beginning),
+                    None => device.name == name,
+                };
+                devices.any(is_named) == is
             }
-        }
-        if all.len() >= RULES {
-            break;
+            Self::ByIndex { is, index } => {
+                let index: Option<u32> = index.parse().ok();
+                devices.any(|device| Some(device.index) == index) == is
+            }
         }
     }
-    all
 }
 
 /// An address of a server, and the connections to it that got no further since the rule came.
 struct Away<'a> {
-    rule: &'a Led,
+    rule: &'a Translation,
     flows: Vec<FlowKey>,
     since: u64,
     last: u64,
@@ -132,7 +173,7 @@ struct Away<'a> {
 }
 
 impl<'a> Away<'a> {
-    fn by(rule: &'a Led) -> Self {
+    fn by(rule: &'a Translation) -> Self {
         Self {
             rule,
             flows: Vec::new(),
@@ -144,9 +185,9 @@ impl<'a> Away<'a> {
     }
 }
 
-/// The latest rule for each port at which a server listens that was asked before.
-fn servers<'a>(model: &Model, rules: &'a [Led]) -> BTreeMap<Port, &'a Led> {
-    let mut all = BTreeMap::new();
+/// The latest rules that may be for a port at which a server listens that was asked before, by that port.
+fn servers<'a>(model: &Model, rules: &'a [Led<'a>]) -> BTreeMap<Port, Vec<(usize, &'a Led<'a>)>> {
+    let mut all: BTreeMap<Port, Vec<(usize, &Led<'_>)>> = BTreeMap::new();
     for (port, address, bound) in model.sockets().bound_sockets() {
         if port.protocol != Protocol::Tcp || bound.closed.is_some() || all.contains_key(&port) {
             continue;
@@ -154,27 +195,17 @@ fn servers<'a>(model: &Model, rules: &'a [Led]) -> BTreeMap<Port, &'a Led> {
         if model.last_served(port).is_none() {
             continue;
         }
-        let is_its = |rule: &&Led| {
-            let address = address_of(rule.family, address);
-            rule.netns == port.netns
-                && bound.opened < rule.at
-                && redirects::leads(rule.family, &rule.words, port.protocol, port.number, address)
-                    == Some(Fit::Surely)
-        };
-        if let Some(rule) = rules.iter().find(is_its) {
-            all.insert(port, rule);
+        let its = rules
+            .iter()
+            .enumerate()
+            .filter(|(_, led)| bound.opened < led.rule.at && led.is_for(port, address))
+            .take(RULES);
+        let its: Vec<_> = its.collect();
+        if !its.is_empty() {
+            all.insert(port, its);
         }
     }
     all
-}
-
-/// An address of the version that rules of this family are for, where a server listens at any. For which own address a rule is, the
-/// flows tell.
-fn address_of(family: Family, address: IpAddr) -> IpAddr {
-    match family {
-        Family::Ip if address.is_unspecified() => IpAddr::from([0; 4]),
-        _ => address,
-    }
 }
 
 /// It is one that no answer came for: TCP opens a connection again after a second or more each time.
@@ -183,9 +214,15 @@ fn is_stuck(flow: &Flow, since: u64) -> bool {
     flow.arrived <= 2 + last.saturating_sub(since) / SECOND
 }
 
+/// Its packets were dropped for another cause than that nobody listens where they are led, as where the server's queue is full.
+fn ends_otherwise(flow: &Flow) -> bool {
+    flow.last_drop()
+        .is_some_and(|(reason, _)| reason != ends::NO_SOCKET)
+}
+
 fn led_away(view: &View<'_>) -> Option<Finding> {
     let model = view.model;
-    let rules = rules(model);
+    let rules: Vec<Led<'_>> = view.gone_rules().standing().filter_map(Led::of).collect();
     if rules.is_empty() {
         return None;
     }
@@ -203,17 +240,28 @@ fn led_away(view: &View<'_>) -> Option<Finding> {
         .iter()
         .filter(|(_, flow, _)| flow.has_reached() && flow.matched >= SERVED);
     let known: BTreeSet<(Port, IpAddr, IpAddr)> = served.map(|(key, ..)| peer(key)).collect();
-    let mut all: BTreeMap<(Port, IpAddr), Away<'_>> = BTreeMap::new();
+    // By the place of the rule too: one may be for one client, and another for the next.
+    let mut all: BTreeMap<(Port, IpAddr, usize), Away<'_>> = BTreeMap::new();
+    // They are asked for of many flows, and few devices.
+    let mut devices: BTreeMap<(usize, u32), bool> = BTreeMap::new();
     for (key, flow, _) in &flows {
         let port = Port::of(key);
-        let Some(rule) = servers.get(&port).copied() else {
+        let mut its = servers.get(&port).into_iter().flatten();
+        let mut is_by = |place: usize, led: &Led<'_>| {
+            let find = || led.is_by(model, flow.iif);
+            *devices.entry((place, flow.iif)).or_insert_with(find)
+        };
+        let its = its.find(|(place, led)| led.leads(key) && is_by(*place, led));
+        let Some((place, led)) = its else {
             continue;
         };
-        let leads = || redirects::leads(rule.family, &rule.words, port.protocol, port.number, key.local);
-        if flow.last_arrived <= When::at(rule.at) || leads().is_none() {
+        let rule = led.rule;
+        if flow.last_arrived <= When::at(rule.at) || ends_otherwise(flow) {
             continue;
         }
-        let away = all.entry((port, key.local)).or_insert_with(|| Away::by(rule));
+        let away = all
+            .entry((port, key.local, *place))
+            .or_insert_with(|| Away::by(rule));
         if flow.has_reached() {
             // Open connections go on as they were (`nf_nat_inet_fn` asks no rule for them).
             let connection = model.sockets().connection(key);
@@ -234,12 +282,12 @@ fn led_away(view: &View<'_>) -> Option<Finding> {
             away.last = away.last.max(flow.last_arrived.time().unwrap_or(hunger.last));
         }
     }
-    let lasts = |(_, away): &(&(Port, IpAddr), &Away<'_>)| {
+    let lasts = |(_, away): &(&(Port, IpAddr, usize), &Away<'_>)| {
         !away.is_answered
             && away.flows.len() >= CONNECTIONS
             && away.last.saturating_sub(away.since) >= LASTING
     };
-    let ((port, _), away) = all
+    let ((port, ..), away) = all
         .iter()
         .filter(lasts)
         .max_by_key(|(_, away)| away.flows.len())?;

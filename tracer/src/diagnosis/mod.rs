@@ -234,7 +234,7 @@ impl<'a> View<'a> {
         self.behind.get_or_init(|| inside::behind(self.model))
     }
 
-    /// Rules that translated addresses and went away.
+    /// Rules that translate addresses, which went away, or came.
     fn gone_rules(&self) -> &'a GoneRules {
         &self.past.gone_rules
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::gone_rules::{GoneRule, GoneRules, leads_elsewhere, went_away};
+use super::gone_rules::{GoneRules, Translation, leads_elsewhere, went_away};
 use super::matching::{Asks, Fit as Leads, Packet};
 use super::sufferers::Sufferer;
 use super::suffering::Suffering;
@@ -55,7 +55,7 @@ const PACKETS: u64 = 3;
 const LASTING: u64 = SECOND;
 
 /// The latest rule that surely led elsewhere what this node sent to such a remote end, and went away just before.
-fn led_out<'a>(gone: &'a GoneRules, end: &Endpoint, since: u64) -> Option<&'a GoneRule> {
+fn led_out<'a>(gone: &'a GoneRules, end: &Endpoint, since: u64) -> Option<&'a Translation> {
     let until = since.saturating_add(pairing::TOLD);
     gone.leading().rev().find(|one| {
         one.netns == end.netns
@@ -67,7 +67,12 @@ fn led_out<'a>(gone: &'a GoneRules, end: &Endpoint, since: u64) -> Option<&'a Go
 
 /// The latest rule that led what is for this port and address elsewhere and went away before: one whose words say so comes
 /// before one whose words leave it open.
-pub(super) fn led(gone: &GoneRules, port: Port, address: IpAddr, since: u64) -> Option<(&GoneRule, Leads)> {
+pub(super) fn led(
+    gone: &GoneRules,
+    port: Port,
+    address: IpAddr,
+    since: u64,
+) -> Option<(&Translation, Leads)> {
     let until = since.saturating_add(pairing::TOLD);
     let all = gone.leading();
     let leading = all
@@ -88,24 +93,39 @@ pub(super) fn leads(
     port: u16,
     address: IpAddr,
 ) -> Option<Leads> {
-    if !leads_elsewhere(words) {
-        return None;
-    }
-    let all: Vec<&str> = words.split(' ').collect();
-    let asks = Asks::of(family, &all);
-    let leads = asks.fit(&Packet {
+    Leading::of(family, words)?.leads(&Packet {
         version: Version::of(address),
         protocol,
         source: (None, None),
         destination: (Some(address), Some(port)),
-    })?;
-    let has_open = || all.iter().any(|word| LEFT_OPEN.contains(word));
-    // Without a port it says only for which address.
-    Some(if !asks.names_a_port() && has_open() {
-        Leads::Perhaps
-    } else {
-        leads
     })
+}
+
+/// What a rule asks of packets that leads them elsewhere: read once, and held against many.
+pub(super) struct Leading {
+    asks: Asks,
+    /// It names no port, and may be for some all the same.
+    is_open: bool,
+}
+
+impl Leading {
+    /// Of one with these words; `None` where it leads nothing elsewhere.
+    pub(super) fn of(family: Family, words: &str) -> Option<Self> {
+        if !leads_elsewhere(words) {
+            return None;
+        }
+        let all: Vec<&str> = words.split(' ').collect();
+        let asks = Asks::of(family, &all);
+        // Without a port it says only for which address.
+        let is_open = !asks.names_a_port() && all.iter().any(|word| LEFT_OPEN.contains(word));
+        Some(Self { asks, is_open })
+    }
+
+    /// Whether it leads such packets elsewhere; `None` where it does not.
+    pub(super) fn leads(&self, packet: &Packet) -> Option<Leads> {
+        let leads = self.asks.fit(packet)?;
+        Some(if self.is_open { Leads::Perhaps } else { leads })
+    }
 }
 
 /// Words of a rule without a port that may stand for one: what is not told in words, what is left out, and matches of iptables.
@@ -119,7 +139,7 @@ struct Refused<'a> {
     port: Port,
     address: IpAddr,
     spell: Spell,
-    rule: &'a GoneRule,
+    rule: &'a Translation,
     leads: Leads,
     /// What came for it before the rule went away was not refused.
     has_worked: bool,
@@ -168,8 +188,8 @@ fn unanswered(view: &View<'_>) -> Option<Finding> {
     let model = view.model;
     view.gone_rules().leading().next()?;
     let silences = model.silences().all();
-    let mut led: BTreeMap<Endpoint, &GoneRule> = BTreeMap::new();
-    let mut known: BTreeMap<Endpoint, Option<&GoneRule>> = BTreeMap::new();
+    let mut led: BTreeMap<Endpoint, &Translation> = BTreeMap::new();
+    let mut known: BTreeMap<Endpoint, Option<&Translation>> = BTreeMap::new();
     let mut asking: Vec<path::Asking<'_>> = Vec::new();
     for (plight, place) in view.asking() {
         let Some((end, silence)) = silences.get(*place) else {
@@ -195,7 +215,7 @@ fn unanswered(view: &View<'_>) -> Option<Finding> {
         .iter()
         .fold(0_u64, |sum, (_, silence)| sum.saturating_add(silence.requests));
     let suffering = Suffering::of(asking.iter().map(|(plight, _)| Sufferer::from(*plight)));
-    let rules: BTreeSet<&GoneRule> = led.values().copied().collect();
+    let rules: BTreeSet<&Translation> = led.values().copied().collect();
     let services = distinct(
         led.keys()
             .map(|end| format!("{} {} port {}", end.protocol, end.address, end.port)),
@@ -266,7 +286,7 @@ fn refused(view: &View<'_>) -> Option<Finding> {
     let first = refused.first()?.port.netns;
     let at: BTreeSet<Port> = refused.iter().map(|one| one.port).collect();
     let suffering = Suffering::of(ports::refused(view, &at).into_iter().map(Sufferer::from));
-    let rules: BTreeSet<&GoneRule> = refused.iter().map(|one| one.rule).collect();
+    let rules: BTreeSet<&Translation> = refused.iter().map(|one| one.rule).collect();
     let told = rules.iter().map(|rule| rule.told());
     let which = if rules.len() == 1 { "the rule" } else { "the rules" };
     let numbers = distinct(

@@ -1,15 +1,18 @@
 //! Peers whose own address came to this node: what is for them does not leave any more, since the kernel takes it for this node
 //! itself.
 
-use std::collections::BTreeSet;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
+
+use foldhash::fast::RandomState;
 
 use super::change::sentence;
 use super::sufferers::Sufferer;
 use super::suffering::Suffering;
 use super::words::{command, count, distinct, ip, list, moment};
 use super::{Finding, View, evidence};
-use crate::event::{FlowKey, Thing};
+use crate::event::{FlowKey, Origin, Thing};
 use crate::model::Model;
 use crate::model::clock::{SECOND, When};
 use crate::model::ends;
@@ -36,6 +39,8 @@ struct Taken<'a> {
     change: &'a Change,
     /// What this node asked there before.
     flows: Vec<FlowKey>,
+    /// Some of it is answered by the peer still.
+    goes_on: bool,
     /// Where what is for it is refused now, and its spell.
     refusals: Vec<(Port, IpAddr, Spell)>,
 }
@@ -51,47 +56,45 @@ pub(super) fn came(change: &Change) -> Option<(u32, &str, IpAddr)> {
 }
 
 impl<'a> Taken<'a> {
-    /// By this change, if the address had been a peer's.
-    fn of(view: &View<'a>, change: &'a Change) -> Option<Self> {
-        let (model, at) = (view.model, change.at);
+    /// By this change; `None` where it is no address that came. Whether it had been a peer's the flows tell.
+    fn of(change: &'a Change) -> Option<Self> {
         let (netns, device, address) = came(change)?;
-        let is_its = |key: &FlowKey, flow: &Flow| {
-            key.netns == netns && key.remote == address && flow.arrived > 0 && view.by_uplink(netns, flow.iif)
-        };
-        // Only peers tell by a device; what this node sends to itself is counted for no flow.
-        let mut flows = Vec::new();
-        for (key, flow, _) in view.flows(is_its) {
-            // What a peer with this address sends once more is dropped, as from a martian (`fib_validate_source`).
-            if flow.last_arrived > When::at(at.saturating_add(LATE)) && flow.hunger().is_none() {
-                return None;
-            }
-            if flow.last_arrived >= When::at(at.saturating_sub(BEFORE)) {
-                flows.push(*key);
-            }
-        }
-        if flows.is_empty() {
-            return None;
-        }
-        let ports: BTreeSet<_> = flows.iter().map(|key| (key.protocol, key.remote_port)).collect();
-        let askers: BTreeSet<_> = flows.iter().map(|key| (Port::of(key), key.local)).collect();
-        let refusals = model.sockets().refusals().filter_map(|(port, local, growing)| {
-            let spell = growing.recent(model.now())?;
-            let is_asked = local == address && ports.contains(&(port.protocol, port.number));
-            // Who is answered by another address than was asked has no socket for that.
-            let is_answered_otherwise = || askers.contains(&(port, local));
-            let is_its = port.netns == netns
-                && spell.since.saturating_add(SECOND) >= at
-                && (is_asked || is_answered_otherwise());
-            is_its.then_some((port, local, spell))
-        });
         Some(Self {
             netns,
             device,
             address,
             change,
-            refusals: refusals.collect(),
-            flows,
+            flows: Vec::new(),
+            goes_on: false,
+            refusals: Vec::new(),
         })
+    }
+
+    /// A flow of this node to the address, to which something had arrived.
+    fn asked(&mut self, key: &FlowKey, flow: &Flow) {
+        let at = self.change.at;
+        // What a peer with this address sends once more is dropped, as from a martian (`fib_validate_source`).
+        self.goes_on |= flow.last_arrived > When::at(at.saturating_add(LATE)) && flow.hunger().is_none();
+        if flow.last_arrived >= When::at(at.saturating_sub(BEFORE)) {
+            self.flows.push(*key);
+        }
+    }
+
+    /// What is refused of what was for it, or comes back from there.
+    fn refuse(&mut self, model: &Model) {
+        let ports: BTreeSet<_> = self.flows.iter().map(asked_port).collect();
+        let askers: BTreeSet<_> = self.flows.iter().map(|key| (Port::of(key), key.local)).collect();
+        let refusals = model.sockets().refusals().filter_map(|(port, local, growing)| {
+            let spell = growing.recent(model.now())?;
+            let is_asked = local == self.address && ports.contains(&port);
+            // Who is answered by another address than was asked has no socket for that.
+            let is_answered_otherwise = || askers.contains(&(port, local));
+            let is_its = port.netns == self.netns
+                && spell.since.saturating_add(SECOND) >= self.change.at
+                && (is_asked || is_answered_otherwise());
+            is_its.then_some((port, local, spell))
+        });
+        self.refusals = refusals.collect();
     }
 
     fn spell(&self) -> Option<Spell> {
@@ -101,40 +104,85 @@ impl<'a> Taken<'a> {
     }
 
     /// An address of a service may wander from one machine to another, as by VRRP: it comes to the device by which it is reached, and
-    /// the service may be about to be started.
+    /// the service may be about to be started. Or an own service has come with its address, as a cache of names beside each node's
+    /// pods.
     fn confidence(&self, model: &Model) -> Confidence {
-        let by_uplink = model
-            .node()
-            .device_named(self.netns, self.device)
-            .is_none_or(|device| model.node().is_over_uplink(self.netns, device.index));
-        if by_uplink {
+        let node = model.node();
+        let device = node.device_named(self.netns, self.device);
+        let by_uplink = device.is_none_or(|device| node.is_over_uplink(self.netns, device.index));
+        if by_uplink || self.is_served(model) {
             Confidence::Weak
         } else {
             Confidence::Strong
         }
+    }
+
+    /// A socket of this node waits at the address, or at a port that is asked there, be it at another address. Whom nobody asks for
+    /// by a port, as by a ping, the kernel itself answers.
+    fn is_served(&self, model: &Model) -> bool {
+        let asked = self.flows.iter().map(asked_port);
+        let ports: BTreeSet<_> = asked.filter(|port| port.number != 0).collect();
+        model.sockets().bound_sockets().any(|(port, address, _)| {
+            port.netns == self.netns && (address == self.address || ports.contains(&port))
+        })
+    }
+}
+
+/// The port of the peer that a flow asks, as one of this node.
+fn asked_port(key: &FlowKey) -> Port {
+    Port {
+        netns: key.netns,
+        protocol: key.protocol,
+        number: key.remote_port,
     }
 }
 
 /// Addresses that are held against all flows, at most: the latest.
 const ADDRESSES: usize = 16;
 
-/// All that refuses what was for a peer, the latest address first.
-fn all<'a>(view: &View<'a>) -> Vec<(Taken<'a>, Spell)> {
-    let node = view.model.node();
-    let changes = view.model.timeline().all().rev().map(|(_, change)| change);
+/// All that refuses what was for a peer, the latest address first. The flows are looked through once, however many came.
+fn all<'a>(view: &View<'a>) -> Vec<(Taken<'a>, Spell, Confidence)> {
+    let (model, node) = (view.model, view.model.node());
+    let changes = model.timeline().all().rev().map(|(_, change)| change);
     let stands = |change: &&Change| {
         came(change).is_some_and(|(netns, _, address)| {
             node.has_address(netns, address) && !node.had_address(netns, address, change.at)
         })
     };
-    let taken = changes
-        .filter(stands)
-        .take(ADDRESSES)
-        .filter_map(|change| Taken::of(view, change));
-    taken
-        .filter_map(|taken| Some((taken.spell()?, taken)))
-        .map(|(spell, taken)| (taken, spell))
-        .collect()
+    let mut all: Vec<Taken<'_>> = Vec::new();
+    let mut places: HashMap<(u32, IpAddr), usize, RandomState> = HashMap::default();
+    for taken in changes.filter(stands).take(ADDRESSES).filter_map(Taken::of) {
+        // It may have come to several devices.
+        if let Entry::Vacant(place) = places.entry((taken.netns, taken.address)) {
+            place.insert(all.len());
+            all.push(taken);
+        }
+    }
+    if all.is_empty() {
+        return Vec::new();
+    }
+    // Only peers tell by a device; what this node sends to itself is counted for no flow.
+    let place = |key: &FlowKey, flow: &Flow| {
+        let place = || places.get(&(key.netns, key.remote)).copied();
+        let is_own = flow.origin == Origin::Local && flow.last_arrived > When::NEVER;
+        is_own
+            .then(place)?
+            .filter(|_| view.by_uplink(key.netns, flow.iif))
+    };
+    for (key, flow) in model.flows().iter() {
+        if let Some(taken) = place(key, flow).and_then(|place| all.get_mut(place)) {
+            taken.asked(key, flow);
+        }
+    }
+    all.retain(|taken| !taken.goes_on && !taken.flows.is_empty());
+    for taken in &mut all {
+        taken.refuse(model);
+    }
+    let refused = all.into_iter().filter_map(|taken| {
+        let (spell, confidence) = (taken.spell()?, taken.confidence(model));
+        Some((taken, spell, confidence))
+    });
+    refused.collect()
 }
 
 /// What is found of the one whose peer is missed most.
@@ -142,9 +190,9 @@ pub(super) fn examine(view: &View<'_>) -> Option<Finding> {
     let model = view.model;
     // Most nodes refuse nothing.
     model.sockets().refusals().next()?;
-    let (taken, spell) = all(view)
+    let (taken, spell, confidence) = all(view)
         .into_iter()
-        .max_by_key(|(taken, spell)| (taken.confidence(model), spell.packets))?;
+        .max_by_key(|(_, spell, confidence)| (*confidence, spell.packets))?;
     let (netns, address) = (taken.netns, taken.address);
     let mut sufferer = Sufferer::in_turn(model);
     let flows = view.flows(|key, _| taken.flows.binary_search(key).is_ok());
@@ -156,8 +204,8 @@ pub(super) fn examine(view: &View<'_>) -> Option<Finding> {
             .map(|(port, local, _)| format!("{} {local} port {}", port.protocol, port.number)),
     );
     let explanation = format!(
-        "The {}, at {}: it is the address of a peer that had answered this node until then, and nothing has come from there since. \
-         What is for it does not leave any more, the kernel takes it for this node itself: {} found no socket at {}.{}",
+        "The {}, at {}: it is the address of a peer that had answered this node until then, and no answer has reached a socket \
+         since. What is for it does not leave any more, the kernel takes it for this node itself: {} found no socket at {}.{}",
         sentence(model, taken.change),
         moment(model, taken.change.at),
         count(spell.packets, "packet"),
@@ -181,7 +229,7 @@ pub(super) fn examine(view: &View<'_>) -> Option<Finding> {
     let (ip, device) = (ip(address), quoted(taken.device));
     let line = |text: String| command(model, netns, &text);
     Some(Finding {
-        confidence: taken.confidence(model),
+        confidence,
         explanation,
         since: spell.since.max(taken.change.at),
         last: spell.last,

@@ -146,6 +146,21 @@ impl Node {
         })
     }
 
+    /// This device, and those that stand on it.
+    pub(crate) fn standing_on(&self, netns: u32, index: u32) -> impl Iterator<Item = &Device> {
+        let is_on =
+            move |device: &&Device| device.index == index || self.stands_on(netns, device, index, DEEPEST);
+        self.devices_of(netns).filter(is_on)
+    }
+
+    fn stands_on(&self, netns: u32, device: &Device, below: u32, deepest: u32) -> bool {
+        deepest > 0
+            && device.over.iter().any(|over| {
+                let next = self.devices.get(&(netns, *over));
+                *over == below || next.is_some_and(|next| self.stands_on(netns, next, below, deepest - 1))
+            })
+    }
+
     /// The device that has this address, where it is the given one or stands on it.
     pub(crate) fn face(&self, netns: u32, index: u32, address: IpAddr) -> u32 {
         let mut at = index;

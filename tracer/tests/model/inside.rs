@@ -660,7 +660,12 @@ fn a_pods_route_that_leads_by_another_device_is_lost_where_packets_are() {
             },
         );
     };
-    let mut story = before(POD, 32);
+    let aside = || {
+        let mut story = before(POD, 32);
+        story.device(NETNS, 9, "aside", false, Vec::new());
+        story
+    };
+    let mut story = aside();
     set(&mut story, route(POD, 32, 0), Some("dev aside"), Seen::Told);
     story.rounds(8, dropped);
     let verdict = story.verdict("R18");
@@ -679,4 +684,23 @@ fn a_pods_route_that_leads_by_another_device_is_lost_where_packets_are() {
     moved.rounds(8, goes_back);
     assert_eq!(moved.verdict("R18").confidence, Confidence::Weak);
     assert_eq!(moved.report().place, Where::Healthy);
+
+    // What is sent there is dropped; it goes through a tunnel to other nodes; or where it leads is not known.
+    for leads in [
+        "via 10.10.0.3 dev eth0",
+        "dev eth0",
+        "via 10.244.1.0 dev aside",
+        "dev unknown",
+    ] {
+        let mut moved = aside();
+        set(&mut moved, route(POD, 32, 0), Some(leads), Seen::Told);
+        moved.rounds(8, dropped);
+        assert_eq!(moved.verdict("R18").confidence, Confidence::Weak, "{leads}");
+    }
+    let mut moved = aside();
+    let others = route("10.244.1.0", 24, 0);
+    set(&mut moved, others, Some("dev aside"), Seen::Found);
+    set(&mut moved, route(POD, 32, 0), Some("dev aside"), Seen::Told);
+    moved.rounds(8, dropped);
+    assert_eq!(moved.verdict("R18").confidence, Confidence::Weak);
 }

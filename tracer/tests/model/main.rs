@@ -23,6 +23,7 @@ mod harmless;
 mod hops;
 mod hung;
 mod inside;
+mod led_away;
 mod ledger;
 mod lookalikes;
 mod loopback;

@@ -1,6 +1,6 @@
 //! The way to peers was changed on this node itself, and nothing comes back since.
 
-use tracer::event::{EntryKey, FlowKey, Origin, Protocol, Seen, Thing, Version};
+use tracer::event::{EntryKey, FlowKey, Origin, Protocol, Seen, SocketState, Thing, Version};
 use tracer::report::{Confidence, Relation, Where};
 
 use crate::hops::by_ip;
@@ -397,4 +397,64 @@ fn the_address_of_a_peer_that_goes_on_or_is_served_here_is_none() {
     refused_here(&mut story, 2);
     story.idle(10);
     assert!(story.ids().is_empty(), "{:?}", story.ids());
+}
+
+/// As the cache of names of a node's own pods, which comes with the address of the service that it stands in for.
+#[test]
+fn the_address_of_a_peer_that_came_with_an_own_service_is_a_weak_sign() {
+    let listens = |local: &str, port| {
+        let mut story = taken("lo");
+        story.socket(
+            flow(Protocol::Tcp, local, port, "::", 0),
+            None,
+            SocketState::Listen,
+            "cache",
+        );
+        refused_here(&mut story, 10);
+        story.verdict("R37").confidence
+    };
+    assert_eq!(listens("192.0.2.10", 8080), Confidence::Weak);
+    assert_eq!(listens("10.10.0.2", 8080), Confidence::Strong);
+    let mut story = taken("lo");
+    story.socket(
+        flow(Protocol::Udp, "127.0.0.1", DNS, "::", 0),
+        None,
+        SocketState::Close,
+        "cache",
+    );
+    refused_here(&mut story, 10);
+    assert_eq!(story.verdict("R37").confidence, Confidence::Weak);
+}
+
+/// Who asked this node is no peer that it misses. What a peer sends once more is no answer: it is dropped, as from a martian.
+#[test]
+fn only_whom_this_node_asked_is_missed_and_what_comes_again_is_no_answer() {
+    let mut story = routed(&[]);
+    story.rounds(4, |story| story.queue(asked()));
+    let (lo, peer) = (ip("127.0.0.1"), ip("192.0.2.10"));
+    story.device(NETNS, LO, "lo", false, vec![lo, peer]);
+    let address = Thing::Address {
+        device: "lo".to_owned(),
+        address: peer,
+        prefix: 32,
+    };
+    changed(&mut story, address, Some("scope global"));
+    refused_here(&mut story, 10);
+    assert!(!story.ids().contains(&"R37".to_owned()), "{:?}", story.ids());
+
+    let mut story = taken("lo");
+    story.rounds(10, |story| {
+        let martian = drop("IP_INVALID_SOURCE", "ip_rcv_finish_core", Protocol::Udp);
+        story.ask_and_lose(asked(), martian);
+        refused_here(story, 1);
+    });
+    let verdict = story.verdict("R37");
+    assert_eq!(verdict.confidence, Confidence::Strong);
+    assert!(
+        verdict
+            .explanation
+            .contains("no answer has reached a socket since"),
+        "{}",
+        verdict.explanation
+    );
 }

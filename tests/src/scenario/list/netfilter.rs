@@ -113,8 +113,8 @@ const LED_AWAY: Scenario = Scenario {
     title: "a rule leads what is for a server of this node to an address that nobody has",
     breaks: "A rule is added at prerouting that gives what arrives for port 8080 another destination, as where the address of a \
              container is out of date or mistyped.",
-    says: "R41, where: guest kernel: the rule, by whom, and when the last request reached the server. No drop: what is led away is \
-           forwarded.",
+    says: "R41, where: guest kernel: the rule and when it came, by whom, the server and its peers that get no further than their \
+           first packets. No drop: what is led away is forwarded.",
     traffic: &[PEER_SERVER, NODE_SERVER, NODE_CLIENT, PEER_CLIENT],
     break_it: &[Step::Nft(
         Place::Node,
@@ -136,8 +136,8 @@ const LED_TO_NO_SOCKET: Scenario = Scenario {
     name: "led-to-no-socket",
     title: "a rule leads what is for a server of this node to a port at which nobody listens",
     breaks: "A rule is added at prerouting that redirects what arrives for port 8080, as for a proxy that is not there.",
-    says: "R41, where: guest kernel: the rule, by whom, and when the last request reached the server. Drops NO_SOCKET at tcp_v4_rcv \
-           and tcp_v6_rcv.",
+    says: "R41, where: guest kernel: the rule and when it came, by whom, the server and its peers that get no further than their \
+           first packets. Drops NO_SOCKET at tcp_v4_rcv and tcp_v6_rcv.",
     break_it: &[Step::Nft(
         Place::Node,
         "add table inet broken; \

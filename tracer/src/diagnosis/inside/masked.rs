@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::{affected, is_foreign};
 use crate::diagnosis::firewalls::arriving;
-use crate::diagnosis::gone_rules::{GoneRule, went_away};
+use crate::diagnosis::gone_rules::{Translation, went_away};
 use crate::diagnosis::matching::{Asks, Packet};
 use crate::diagnosis::words::{command, count, distinct, list};
 use crate::diagnosis::{About, Finding, Rule, View, effects, evidence};
@@ -54,7 +54,7 @@ const ANSWERS: u64 = SECOND;
 
 /// Somebody outside who is asked by pods, and how.
 struct Asked<'a> {
-    rule: &'a GoneRule,
+    rule: &'a Translation,
     flows: Vec<FlowKey>,
     devices: BTreeSet<u32>,
     /// When the flow was last heard that has been silent longest.
@@ -81,12 +81,12 @@ fn is_for_others(view: &View<'_>, key: &FlowKey, flow: &Flow) -> bool {
 }
 
 /// Those outside who are asked since some rule went away, and lately, and do not answer.
-fn asked<'a>(view: &'a View<'_>, rules: &[&'a GoneRule]) -> BTreeMap<Endpoint, Asked<'a>> {
+fn asked<'a>(view: &'a View<'_>, rules: &[&'a Translation]) -> BTreeMap<Endpoint, Asked<'a>> {
     let model = view.model;
     let words: Vec<Vec<&str>> = rules.iter().map(|rule| rule.words.split(' ').collect()).collect();
     let lately = When::at(model.now().saturating_sub(MEMORY));
     // The latest first.
-    let rules: Vec<(&GoneRule, Asks)> = rules
+    let rules: Vec<(&Translation, Asks)> = rules
         .iter()
         .zip(&words)
         .rev()
@@ -95,9 +95,9 @@ fn asked<'a>(view: &'a View<'_>, rules: &[&'a GoneRule]) -> BTreeMap<Endpoint, A
     let mut all: Gathering<Endpoint, Asked<'a>> = Gathering::default();
     // Flows to one end, and of one pod to it, are side by side.
     let mut latest = None;
-    let mut lost: Latest<(Endpoint, IpAddr), Option<&'a GoneRule>> = Latest::default();
+    let mut lost: Latest<(Endpoint, IpAddr), Option<&'a Translation>> = Latest::default();
     // Those for what is sent to an end, whoever sends it.
-    let mut to_end: Option<(Endpoint, Vec<&(&'a GoneRule, Asks)>)> = None;
+    let mut to_end: Option<(Endpoint, Vec<&(&'a Translation, Asks)>)> = None;
     for (key, flow) in model.flows().iter() {
         // What becomes of what is asked no more is not known.
         if flow.last_arrived < lately || !is_from_inside(view, key, flow) {
@@ -112,7 +112,7 @@ fn asked<'a>(view: &'a View<'_>, rules: &[&'a GoneRule]) -> BTreeMap<Endpoint, A
             };
             if !matches!(&to_end, Some((of, _)) if *of == end) {
                 let packet = sent(None);
-                let is_for = |(rule, asks): &&(&GoneRule, Asks)| {
+                let is_for = |(rule, asks): &&(&Translation, Asks)| {
                     rule.netns == key.netns && asks.fit(&packet).is_some()
                 };
                 let is_foreign = is_foreign(model, key.netns, key.local);
@@ -177,12 +177,12 @@ fn asked<'a>(view: &'a View<'_>, rules: &[&'a GoneRule]) -> BTreeMap<Endpoint, A
 
 fn lost(view: &View<'_>) -> Option<Finding> {
     let model = view.model;
-    let rules: Vec<&GoneRule> = view.gone_rules().masking().collect();
+    let rules: Vec<&Translation> = view.gone_rules().masking().collect();
     if rules.is_empty() {
         return None;
     }
     let asked = asked(view, &rules);
-    let rules: BTreeSet<&GoneRule> = asked.values().map(|asked| asked.rule).collect();
+    let rules: BTreeSet<&Translation> = asked.values().map(|asked| asked.rule).collect();
     let since = rules.iter().map(|rule| rule.at).min()?;
     let last = asked.values().filter_map(|asked| asked.last.time()).max()?;
     let mut flows: Vec<FlowKey> = asked

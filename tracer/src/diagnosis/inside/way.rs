@@ -26,8 +26,8 @@ pub(in crate::diagnosis) const LOST: Rule = Rule {
     place: Some(Where::GuestKernel),
     about: About {
         signature: "A route by a device that is no uplink was lost while tracer looked, or leads by another device since, and \
-                    packets for its addresses go on arriving: they are dropped, or leave by the uplink by which they came, a weak \
-                    sign where the route itself leads there. Or packets are dropped for QDISC_DROP \
+                    packets for its addresses go on arriving: they are dropped, or leave by the uplink by which they came. A weak \
+                    sign where the route leads by an uplink now, through a gateway, or by a device by which others lead too. Or packets are dropped for QDISC_DROP \
                     at such a device, which is up and has no carrier. A weak sign where the device went with its route, as when \
                     a pod is ended; or where other routes lead by it still and it is no end of a pod's pair, as when a client of \
                     a VPN goes.",
@@ -92,7 +92,8 @@ enum End {
     MayBeGone,
     /// The device is gone too.
     Gone,
-    /// The route itself leads back by the uplink now, as where who was behind it has moved to another node.
+    /// The route itself leads by an uplink now, or by a device that leads to others too, as a tunnel: who was behind it may have
+    /// moved to another node.
     Moved,
 }
 
@@ -227,13 +228,32 @@ fn other_end(model: &Model, gone: &Gone<'_>) -> End {
     if model.settings().value(gone.netns, link).is_none() {
         return End::Gone;
     }
-    if gone.now.is_some() && !gone.back.is_empty() {
+    if gone.now.is_some_and(|now| !leads_to_one(model, gone, now)) {
         return End::Moved;
     }
     let is_pair = model
         .node()
         .device_named(gone.netns, gone.device)
         .is_some_and(|device| device.peer.is_some());
+    if is_pair || !leads_to_others(model, gone, gone.device) {
+        End::Stands
+    } else {
+        End::MayBeGone
+    }
+}
+
+/// A route that leads there leads to an inner device, and to nobody behind it but who was behind the lost one.
+fn leads_to_one(model: &Model, gone: &Gone<'_>, leads: &str) -> bool {
+    let device = value::leads_by(leads).and_then(|name| model.node().device_named(gone.netns, name));
+    device.is_some_and(|device| {
+        is_inner(model, gone.netns, device.index)
+            && !value::has_gateway(leads)
+            && (device.peer.is_some() || !leads_to_others(model, gone, &device.name))
+    })
+}
+
+/// Other routes of the same version lead by this device.
+fn leads_to_others(model: &Model, gone: &Gone<'_>, device: &str) -> bool {
     let version = |thing: &Thing| match thing {
         // Each device has those of its own link.
         Thing::Route {
@@ -244,16 +264,12 @@ fn other_end(model: &Model, gone: &Gone<'_>) -> End {
         _ => None,
     };
     let of_this = version(gone.thing);
-    let leads_to_others = || {
-        model.settings().iter().any(|(netns, thing, leads)| {
-            netns == gone.netns && version(thing) == of_this && value::leads_by(leads) == Some(gone.device)
-        })
-    };
-    if is_pair || !leads_to_others() {
-        End::Stands
-    } else {
-        End::MayBeGone
-    }
+    model.settings().iter().any(|(netns, thing, leads)| {
+        netns == gone.netns
+            && thing != gone.thing
+            && version(thing) == of_this
+            && value::leads_by(leads) == Some(device)
+    })
 }
 
 /// The flow's packets that were dropped for want of a way.
