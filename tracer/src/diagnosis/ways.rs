@@ -37,8 +37,9 @@ pub(super) const CHANGED: Rule = Rule {
                     link-layer address than before, or the device takes smaller packets than before, whose counters tell of drops; \
                     and nobody who was asked by that way since has answered. A weak sign where that neighbour was not known before; \
                     and where it is not seen whether the rule is for these packets, and nobody else answers either. Or the \
-                    address of a peer that answered came to this node, nothing comes from there since, and what is for it is refused \
-                    here. A weak sign where it came to an uplink, as that of a service that wanders.",
+                    address of a peer that answered came to this node, no answer from there has reached a socket since, and what is for \
+                    it is refused here. A weak sign where it came to an uplink, as that of a service that wanders, and where a socket \
+                    of this node waits there.",
         meaning: "What is sent leaves by another device, to another gateway, from or for another address, or with a link-layer address \
                   that is nobody's: it reaches nobody, or nobody who answers; or what comes back is too large for the device. The \
                   kernel does not ask for a neighbour that was set by hand, goes on translating what began with a rule that is gone, \
