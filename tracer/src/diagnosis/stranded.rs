@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::evidence;
 use super::sufferers::Sufferer;
 use super::words::{command, count, distinct, ip, list};
+use super::{evidence, undo};
 use crate::event::{FlowKey, Protocol, Thing, Version};
 use crate::model::Model;
 use crate::model::clock::When;
@@ -197,7 +197,8 @@ impl<'a> Stranded<'a> {
                 ..
             }) = route
             else {
-                return None;
+                let line = undo::rule(route.as_ref()?, "del")?;
+                return Some(command(model, *netns, &line));
             };
             let to = match prefix {
                 0 => "default".to_owned(),

@@ -486,7 +486,7 @@ fn neighbour(device: &str, address: IpAddr, was: Option<&str>) -> (String, &'sta
     }
 }
 
-fn rule(thing: &Thing, act: &str) -> Option<String> {
+pub(super) fn rule(thing: &Thing, act: &str) -> Option<String> {
     let Thing::Rule {
         version,
         priority,

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::{Settings, longest};
-use crate::event::{TABLE_MAIN, Thing, Version, value};
+use crate::event::{TABLE_LOCAL, TABLE_MAIN, Thing, Version, network, value};
 use crate::model::invariants;
 
 /// How the kernel is to get to an address.
@@ -12,7 +12,8 @@ use crate::model::invariants;
 pub(crate) enum Way {
     /// Some route leads there, or may: whether it is asked depends on the rules.
     Leads,
-    /// This route of table main sends what is for it nowhere, and no other table has one.
+    /// This route of table main sends what is for it nowhere, and no other table has one; or this policy rule does, which is asked
+    /// before any table but that of own addresses.
     Refused(Thing),
     /// No table has a route to it.
     None,
@@ -21,6 +22,9 @@ pub(crate) enum Way {
 impl Settings {
     /// How the kernel is to get to an address, whatever its rules say.
     pub(crate) fn way(&self, netns: u32, address: IpAddr) -> Way {
+        if let Some(rule) = self.refusing_rule(netns, address) {
+            return Way::Refused(rule.clone());
+        }
         let best = |table, action: &str| {
             let mut prefixes = (0..=longest(address)).rev();
             let found = prefixes.find_map(|prefix| self.first(netns, table, action, address, prefix));
@@ -51,6 +55,42 @@ impl Settings {
         }
     }
 
+    /// The policy rule that sends all that is for this address nowhere, before another one may lead it.
+    fn refusing_rule(&self, netns: u32, address: IpAddr) -> Option<&Thing> {
+        let version = Version::of(address);
+        let first = Thing::Rule {
+            version,
+            priority: 0,
+            text: String::new(),
+            table: 0,
+        };
+        let all = self.now.range((netns, first)..);
+        let rules = all.map_while(|((of, thing), _)| match thing {
+            Thing::Rule {
+                version: its,
+                text,
+                table,
+                ..
+            } if *of == netns && *its == version => Some((thing, text, *table)),
+            _ => None,
+        });
+        // They are in the order in which they are asked.
+        let mut rules = rules.skip_while(|(_, _, table)| *table == TABLE_LOCAL);
+        let (rule, text, _) = rules.next()?;
+        let mut words = text
+            .strip_prefix(value::FROM_ALL)?
+            .trim_start()
+            .split(' ')
+            .peekable();
+        if let Some((network, prefix)) = value::destination(text) {
+            if !is_in(address, network, prefix) {
+                return None;
+            }
+            words.nth(1);
+        }
+        value::refuses(words.next()?).then_some(rule)
+    }
+
     /// All routes are known: there was room for them, and there are some of this version, as those of own addresses always are.
     fn knows_routes(&self, netns: u32, version: Version) -> bool {
         let first = Thing::Route {
@@ -67,6 +107,10 @@ impl Settings {
         });
         self.other == 0 && versions.any(|of| of == version)
     }
+}
+
+fn is_in(address: IpAddr, to: IpAddr, prefix: u8) -> bool {
+    network(address, prefix) == network(to, prefix)
 }
 
 /// The longest prefix counts, and of these the lowest metric.
@@ -130,6 +174,33 @@ mod tests {
         assert_eq!(way(&[link.clone(), elsewhere.clone()]), Way::Leads);
         assert_eq!(way(&[link.clone(), refused, elsewhere]), Way::Leads);
         assert_eq!(way(&[link, route(255, "local", "192.0.2.10", 32, 0)]), Way::Leads);
+        let rule = |priority, text: &str, table| Thing::Rule {
+            version: Version::V4,
+            priority,
+            text: text.to_owned(),
+            table,
+        };
+        let local = rule(0, "from all lookup local", 255);
+        let main = rule(32_766, "from all lookup main", 254);
+        let (to, all) = (
+            rule(100, "from all to 192.0.2.0/24 blackhole", 0),
+            rule(100, "from all prohibit", 0),
+        );
+        for refusing in [to, all] {
+            let rules = [default.clone(), local.clone(), refusing.clone(), main.clone()];
+            assert_eq!(way(&rules), Way::Refused(refusing));
+        }
+        for harmless in [
+            rule(100, "from all to 198.51.100.0/24 prohibit", 0),
+            rule(100, "from 10.9.0.0/16 prohibit", 0),
+            rule(100, "from all fwmark 0x1 prohibit", 0),
+            rule(32_767, "from all prohibit", 0),
+        ] {
+            assert_eq!(
+                way(&[default.clone(), local.clone(), harmless, main.clone()]),
+                Way::Leads
+            );
+        }
         let v6 = route(254, "unicast", "::", 0, 0);
         assert_eq!(way(&[v6]), Way::Leads, "nothing is known of IPv4");
     }
