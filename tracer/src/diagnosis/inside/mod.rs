@@ -35,7 +35,8 @@ fn own_device(model: &Model, netns: u32, address: IpAddr) -> Option<&str> {
     value::leads_by(leads).filter(|_| !value::has_gateway(leads))
 }
 
-/// The addresses of pods and machines behind this node, by namespace: a route was made for each alone, and leads there.
+/// The addresses of pods and machines behind this node, by namespace: a route was made for each alone, and leads there; or what is for
+/// it waits there for a link-layer address.
 pub(super) fn behind(model: &Model) -> BTreeMap<u32, Addresses> {
     let all = model.settings().own_routes().filter(|(netns, address)| {
         own_device(model, *netns, *address)
@@ -43,7 +44,11 @@ pub(super) fn behind(model: &Model) -> BTreeMap<u32, Addresses> {
             .is_some_and(|device| is_inner(model, *netns, device.index))
     });
     let mut behind: BTreeMap<u32, Vec<IpAddr>> = BTreeMap::new();
-    for (netns, address) in all {
+    let waiting = model.unresolved().spells(model.now());
+    let waiting = waiting
+        .filter(|((netns, device, _), _)| is_inner(model, *netns, *device))
+        .map(|((netns, _, address), _)| (netns, address));
+    for (netns, address) in all.chain(waiting) {
         behind.entry(netns).or_default().push(address);
     }
     behind

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::{affected, is_inner, own_device, passing};
 use crate::diagnosis::words::{self, command, count, distinct, list, moment, span};
 use crate::diagnosis::{About, Finding, Rule, View, effects, evidence};
-use crate::event::FlowKey;
+use crate::event::{FlowKey, Protocol};
 use crate::model::Model;
 use crate::model::clock::SECOND;
 use crate::model::ends::{self, Sign};
@@ -25,7 +25,8 @@ pub(in crate::diagnosis) const NEIGHBOUR: Rule = Rule {
     about: About {
         signature: "What is to leave by a device that is no uplink waits for the link-layer address of its neighbour for 2.2 s, and \
                     is dropped then (NEIGH_FAILED; over IPv6 without a reason, at neigh_invalidate()) or for want of room \
-                    (NEIGH_QUEUEFULL). A weak sign where no route was made for that one address: then it may be nobody's.",
+                    (NEIGH_QUEUEFULL). A weak sign where no route was made for that one address, and no connection \
+                    of this node to it was open: then it may be nobody's.",
         meaning: "Nobody answers ARP or neighbour discovery for the address: the pod's own device has lost it, the pod is stopped \
                   or its network namespace gone, or the other end of its pair of devices is somebody else's. A gateway that \
                   is silent shows as D01.",
@@ -55,6 +56,8 @@ struct Case {
     spell: Spell,
     /// A route was made for its address.
     is_meant: bool,
+    /// None was, and this node had reached it, elsewhere.
+    was_elsewhere: bool,
 }
 
 /// Neighbours on inner devices for which something has waited for so long, or waits again and again while what waits is
@@ -103,13 +106,23 @@ fn cases(model: &Model) -> Vec<Case> {
         .map(|(neighbour, spell)| {
             let (netns, device, address) = neighbour;
             let name = model.node().device_name(netns, device);
+            let is_meant = own_device(model, netns, address) == Some(name.as_str());
             Case {
                 neighbour,
                 spell,
-                is_meant: own_device(model, netns, address) == Some(name.as_str()),
+                is_meant,
+                was_elsewhere: !is_meant && has_been_reached(model, netns, address),
             }
         })
         .collect()
+}
+
+/// A connection of this node's own to that address stands, or had: so it is somebody's.
+fn has_been_reached(model: &Model, netns: u32, address: IpAddr) -> bool {
+    let mut all = model.sockets().connections();
+    all.any(|(key, connection)| {
+        (key.netns, key.remote, key.protocol) == (netns, address, Protocol::Tcp) && connection.was_open()
+    })
 }
 
 /// What waits in vain for neighbours on inner devices, by the namespace and address of each.
@@ -129,8 +142,9 @@ fn silent(view: &View<'_>) -> Option<Finding> {
     let model = view.model;
     let mut cases = cases(model);
     // Those that are nobody's for all that is known say nothing of the others.
-    if cases.iter().any(|case| case.is_meant) {
-        cases.retain(|case| case.is_meant);
+    let is_known = |case: &Case| case.is_meant || case.was_elsewhere;
+    if cases.iter().any(is_known) {
+        cases.retain(is_known);
     }
     let first = cases.first()?;
     let (netns, device, address) = first.neighbour;
@@ -200,7 +214,11 @@ fn silent(view: &View<'_>) -> Option<Finding> {
             more => format!("{more} wait"),
         },
         affected(&flows)
-    );
+    ) + if first.was_elsewhere {
+        " This node had reached it, so it is somebody's, and may be elsewhere."
+    } else {
+        ""
+    };
     let drops = evidence::at_devices(model, Sign::SilentHop, &places);
     let asked = cases.iter().map(|case| {
         let (netns, device, address) = case.neighbour;
@@ -225,7 +243,7 @@ fn silent(view: &View<'_>) -> Option<Finding> {
     .map(|line| command(model, netns, &line))
     .into();
     Some(Finding {
-        confidence: if first.is_meant {
+        confidence: if is_known(first) {
             Confidence::Strong
         } else {
             Confidence::Weak
@@ -244,10 +262,15 @@ fn silent(view: &View<'_>) -> Option<Finding> {
         standing: None,
         check,
         prevent: Vec::new(),
-        remedy: vec![
+        remedy: vec![if first.was_elsewhere {
+            format!(
+                "Take away the route or the address by which what is for {address} goes by {name}, where that network is elsewhere. Risk: \
+                 ask whose it is; what is behind that device is cut off."
+            )
+        } else {
             "Start the pod or machine there anew, or the network plugin's agent where it has left the pod half made. Risk: its \
              work is interrupted."
-                .to_owned(),
-        ],
+                .to_owned()
+        }],
     })
 }
