@@ -220,11 +220,11 @@ impl<'a> Scene<'a> {
 }
 
 /// What a rule of these words is for is not tracked: to a rule elsewhere that asks what is known of the connection it is unknown
-/// (`nft_notrack_eval`, `notrack_tg`). `CT` is the target of iptables.
+/// (`nft_notrack_eval`, `notrack_tg`).
 pub(super) fn untracks(words: &str) -> bool {
     words
         .split(' ')
-        .any(|word| ["notrack", "NOTRACK", "CT"].contains(&word))
+        .any(|word| ["notrack", "NOTRACK"].contains(&word))
 }
 
 /// Where it was done, and in which chain, if in one alone; `None` where that is not told.

@@ -243,26 +243,37 @@ const OPENING_LASTING: u64 = 2 * SECOND;
 /// What is found where connections that stand go on, and a firewall lets no new one be opened to whom this node has been answered by.
 fn not_opened(model: &Model) -> Option<Finding> {
     let by = Keeper::Firewall;
-    let mut ends: BTreeMap<Endpoint, Vec<Kept<'_>>> = BTreeMap::new();
+    let mut ends: BTreeMap<Endpoint, (Spell, Vec<Kept<'_>>)> = BTreeMap::new();
     for one in requests(model).filter(|one| one.key.protocol == Protocol::Tcp) {
-        ends.entry(Endpoint::of(one.key)).or_default().push(one);
+        let dropped = one.held.dropped;
+        let (spell, kept) = ends
+            .entry(Endpoint::of(one.key))
+            .or_insert_with(|| (dropped, Vec::new()));
+        if !kept.is_empty() {
+            *spell = spell.and(dropped);
+        }
+        kept.push(one);
     }
-    let spell = |kept: &[Kept<'_>]| kept.iter().map(|one| one.held.dropped).reduce(Spell::and);
-    ends.retain(|_, kept| spell(kept).is_some_and(|spell| spell.lasts(OPENING, OPENING_LASTING)));
+    ends.retain(|_, (spell, _)| spell.lasts(OPENING, OPENING_LASTING));
     if ends.is_empty() {
         return None;
     }
     let (mut worked, mut works) = (BTreeSet::new(), BTreeSet::new());
     for (key, flow) in model.flows().iter() {
-        let is_answer = flow.origin == Origin::Local && flow.arrived > 0 && flow.sent > 0;
         let end = Endpoint::of(key);
-        let Some(since) = ends.get(&end).filter(|_| is_answer).and_then(|kept| spell(kept)) else {
+        let Some((spell, _)) = ends.get(&end) else {
             continue;
         };
-        worked.insert(end);
+        if flow.origin != Origin::Local || flow.arrived == 0 || flow.sent == 0 {
+            continue;
+        }
+        // What stood goes on; what was opened since shows that some can be.
         let connection = model.sockets().connection(key);
-        if connection.is_some_and(|one| one.since > since.since && one.state == SocketState::Established) {
+        let is_new = connection.is_none_or(|one| one.since > spell.since);
+        if is_new && flow.last_arrived > When::at(spell.since) {
             works.insert(end);
+        } else {
+            worked.insert(end);
         }
     }
     ends.retain(|end, _| worked.contains(end) && !works.contains(end));
@@ -270,10 +281,11 @@ fn not_opened(model: &Model) -> Option<Finding> {
         ends.keys()
             .map(|end| format!("{} port {}", end.address, end.port)),
     );
-    let kept: Vec<Kept<'_>> = ends.into_values().flatten().collect();
-    let spell = spell(&kept)?;
+    let spell = ends.values().map(|(spell, _)| *spell).reduce(Spell::and)?;
+    let kept: Vec<Kept<'_>> = ends.into_values().flat_map(|(_, kept)| kept).collect();
     let explanation = format!(
-        "Since {} no connection to {} can be opened: this node's own firewall has dropped at least {} that were to open one, and no          such packet was seen to leave since. Before, there were answers from there.",
+        "Since {} no connection to {} can be opened: this node's own firewall has dropped at least {} that were to open one, and \
+         none was seen to be opened since. Before, there were answers from there.",
         moment(model, spell.since),
         list(&peers),
         count(spell.packets, "packet"),

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::sufferers::Sufferer;
 use super::words::{command, count, distinct, ip, list};
 use super::{evidence, undo};
-use crate::event::{FlowKey, Protocol, Thing, Version};
+use crate::event::{FlowKey, Protocol, Thing, Version, value};
 use crate::model::Model;
 use crate::model::clock::When;
 use crate::model::settings::Way;
@@ -114,8 +114,11 @@ impl<'a> Stranded<'a> {
 
     /// Nothing but a route to their own network alone sends them nowhere, as a network plugin's that is there for pods that are gone.
     pub(super) fn is_sure(&self) -> bool {
-        let is_wide =
-            |route: &Option<Thing>| !matches!(route, Some(Thing::Route { prefix, .. }) if *prefix > 0);
+        let is_wide = |route: &Option<Thing>| match route {
+            Some(Thing::Route { prefix, .. }) => *prefix == 0,
+            Some(Thing::Rule { text, .. }) => value::destination(text).is_none(),
+            _ => true,
+        };
         self.peers.values().any(is_wide)
     }
 

@@ -439,7 +439,11 @@ fn others_are_answered(model: &Model, netns: u32, since: u64) -> bool {
     let since = When::at(since.saturating_add(LATE));
     let mut flows = model.flows().iter();
     flows.any(|(key, flow)| {
-        flow.last_arrived > since && key.netns == netns && flow.origin == Origin::Local && flow.sent > 0
+        flow.last_arrived > since
+            && key.netns == netns
+            && flow.origin == Origin::Local
+            && flow.sent > 0
+            && flow.asked == When::NEVER
     })
 }
 

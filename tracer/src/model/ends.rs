@@ -397,9 +397,10 @@ pub(crate) fn used_up(reason: &str, symbol: &str) -> bool {
     reason == NOT_SPECIFIED && symbol == "icmpv6_rcv"
 }
 
-/// A segment brought nothing that this node did not have already: its acknowledgement may not have arrived (`tcp_data_queue`).
+/// A segment brought nothing that this node did not have already: its acknowledgement may not have arrived (`tcp_data_queue`,
+/// `tcp_sequence`).
 pub(crate) fn is_repeated(reason: &str) -> bool {
-    reason == "TCP_OLD_DATA"
+    matches!(reason, "TCP_OLD_DATA" | "TCP_OLD_SEQUENCE")
 }
 
 /// What the kernel calls a drop is a segment that TCP has used up. Where one end has closed the connection, what

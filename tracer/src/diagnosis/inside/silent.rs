@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::{affected, is_inner, own_device, passing};
 use crate::diagnosis::words::{self, command, count, distinct, list, moment, span};
 use crate::diagnosis::{About, Finding, Rule, View, effects, evidence};
-use crate::event::{FlowKey, Protocol};
+use crate::event::{FlowKey, Protocol, Thing};
 use crate::model::Model;
 use crate::model::clock::SECOND;
 use crate::model::ends::{self, Sign};
@@ -111,18 +111,51 @@ fn cases(model: &Model) -> Vec<Case> {
                 neighbour,
                 spell,
                 is_meant,
-                was_elsewhere: !is_meant && has_been_reached(model, netns, address),
+                was_elsewhere: false,
             }
         })
         .collect()
 }
 
-/// A connection of this node's own to that address stands, or had: so it is somebody's.
-fn has_been_reached(model: &Model, netns: u32, address: IpAddr) -> bool {
-    let mut all = model.sockets().connections();
-    all.any(|(key, connection)| {
-        (key.netns, key.remote, key.protocol) == (netns, address, Protocol::Tcp) && connection.was_open()
+/// Those of these addresses that connections of this node had reached by an uplink: they are somebody's, and elsewhere.
+fn reached_elsewhere(model: &Model, cases: &[Case]) -> BTreeSet<(u32, IpAddr)> {
+    let asked: BTreeSet<(u32, IpAddr)> = cases
+        .iter()
+        .map(|case| (case.neighbour.0, case.neighbour.2))
+        .collect();
+    if asked.is_empty() {
+        return asked;
+    }
+    let came_by_uplink = |key: &FlowKey| {
+        let flow = model.flows().get(key);
+        // Of what was opened before the start nothing may have come since.
+        flow.is_none_or(|flow| flow.iif == 0 || model.node().is_over_uplink(key.netns, flow.iif))
+    };
+    let all = model.sockets().connections();
+    all.filter(|(key, connection)| {
+        key.protocol == Protocol::Tcp
+            && asked.contains(&(key.netns, key.remote))
+            && connection.was_open()
+            && is_from_elsewhere(model, key)
+            && came_by_uplink(key)
     })
+    .map(|(key, _)| (key.netns, key.remote))
+    .collect()
+}
+
+/// The connection is from an address of an uplink: what goes by an inner device has mostly one of that.
+fn is_from_elsewhere(model: &Model, key: &FlowKey) -> bool {
+    let devices = model
+        .settings()
+        .iter()
+        .filter_map(|(netns, thing, _)| match thing {
+            Thing::Address { device, address, .. } if netns == key.netns && *address == key.local => {
+                Some(device)
+            }
+            _ => None,
+        });
+    let mut devices = devices.filter_map(|name| model.node().device_named(key.netns, name));
+    devices.any(|device| model.node().is_over_uplink(key.netns, device.index))
 }
 
 /// What waits in vain for neighbours on inner devices, by the namespace and address of each.
@@ -142,6 +175,13 @@ fn silent(view: &View<'_>) -> Option<Finding> {
     let model = view.model;
     let mut cases = cases(model);
     // Those that are nobody's for all that is known say nothing of the others.
+    if cases.iter().any(|case| !case.is_meant) {
+        let reached = reached_elsewhere(model, &cases);
+        for case in &mut cases {
+            let at = (case.neighbour.0, case.neighbour.2);
+            case.was_elsewhere = !case.is_meant && reached.contains(&at);
+        }
+    }
     let is_known = |case: &Case| case.is_meant || case.was_elsewhere;
     if cases.iter().any(is_known) {
         cases.retain(is_known);

@@ -279,19 +279,22 @@ const OWN: u64 = 60 * SECOND;
 /// The address came while tracer looked, and went again soon: as that of a service that wanders, or that was added by mistake. What
 /// was connected from it meanwhile ends with it.
 fn was_a_guest(model: &Model, (netns, address): (u32, IpAddr)) -> bool {
-    let mut came = None;
+    let (mut came, mut was_one) = (None, false);
     for (_, change) in model.timeline().all() {
         let is_its = matches!(&change.subject, Subject::Setting(of, Thing::Address { address: its, .. })
             if (*of, *its) == (netns, address));
         match (is_its, &change.before, &change.after) {
-            (true, None, Some(_)) => came = came.or(Some(change.at)),
-            (true, Some(_), None) if came.is_none_or(|came| change.at.saturating_sub(came) >= OWN) => {
-                return false;
+            (true, None, Some(_)) => came = Some(change.at),
+            (true, Some(_), None) => {
+                if came.is_none_or(|came| change.at.saturating_sub(came) >= OWN) {
+                    return false;
+                }
+                (came, was_one) = (None, true);
             }
             _ => {}
         }
     }
-    came.is_some()
+    was_one
 }
 
 /// The addresses that the packets were for, with their namespaces. Flows of one are mostly side by side.

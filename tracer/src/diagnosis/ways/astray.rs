@@ -31,7 +31,18 @@ const SOURCES: [&str; 2] = ["snat", "SNAT"];
 const DESTINATIONS: [&str; 2] = ["dnat", "DNAT"];
 
 /// Words of a firewall's rule that leave open what it is for: what it asks stands elsewhere.
-const ELSEWHERE: [&str; 6] = ["in", "map", "payload", "...", "multiport", "cmp"];
+const ELSEWHERE: [&str; 10] = [
+    "in",
+    "map",
+    "payload",
+    "...",
+    "multiport",
+    "cmp",
+    "skuid",
+    "skgid",
+    "meta",
+    "ct",
+];
 
 /// Packets go another way than before, or from another address, or for another one: a route of table main came or leads elsewhere, a
 /// policy rule came, the neighbour by which they go was set by hand, a rule of a firewall came that marks them or gives them another
@@ -117,6 +128,8 @@ impl Selector {
 
 /// A policy rule by which packets are looked up in a table.
 struct LookUp<'a> {
+    /// Of routes only those count whose prefix is longer than this (`suppress_prefixlength`).
+    longer_than: Option<u8>,
     netns: u32,
     version: Version,
     priority: u32,
@@ -136,8 +149,11 @@ impl<'a> LookUp<'a> {
         else {
             return None;
         };
-        let selector = Selector::of(text).filter(|_| is_look_up(text))?;
+        value::after(text, value::LOOKUP)?;
+        let selector = Selector::of(text)?;
+        let suppressed = value::after(text, value::SUPPRESS);
         Some(Self {
+            longer_than: suppressed.map(|length| length.parse().unwrap_or(u8::MAX)),
             netns,
             version: *version,
             priority: *priority,
@@ -209,7 +225,7 @@ impl<'a> Policy<'a> {
     /// A rule that finds nothing in its table leaves it to the next one, and one before it may have led it already.
     fn fit(&self, rule: &LookUp<'_>, key: &FlowKey) -> Option<Fit> {
         let (netns, remote) = (key.netns, key.remote);
-        if rule.netns != netns || rule.version != Version::of(remote) {
+        if rule.netns != netns || rule.version != Version::of(remote) || rule.longer_than.is_some() {
             return None;
         }
         let fit = rule.selector.fit(key)?;
@@ -224,9 +240,10 @@ impl<'a> Policy<'a> {
         };
         let mut before = self.rules.iter().filter(is_before);
         let is_led = before.any(|other| {
+            let leads = |route: &Route<'_>| other.longer_than.is_none_or(|length| route.prefix > length);
             other.table != rule.table
-                && value::is_for_all(other.text)
-                && self.route(netns, other.table, remote).is_some()
+                && other.selector.fit(key) == Some(Fit::Surely)
+                && self.route(netns, other.table, remote).is_some_and(leads)
         });
         (!is_led).then_some(fit)
     }
@@ -328,7 +345,10 @@ impl Giver {
         let all: Vec<&str> = words.split(' ').collect();
         Some(Self {
             asks: Asks::of(*family, &all),
-            is_open: has_any(words, &ELSEWHERE) || may_be_for_what_arrives,
+            // What is asked of a mark stands before what is given.
+            is_open: has_any(words, &ELSEWHERE)
+                || words.starts_with("mark ") && !words.starts_with(MARK_SET)
+                || may_be_for_what_arrives,
             gift,
         })
     }
