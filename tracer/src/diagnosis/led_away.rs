@@ -32,7 +32,7 @@ pub(super) const LED_AWAY: Rule = Rule {
     about: About {
         signature: "A rule of nf_tables with `redirect`, `dnat` or `tproxy` came that is for a port at which a server of this node \
                     listens over TCP and was asked. Since then no new connection reaches it at one of its addresses, and of peers that \
-                    it had served there 3 connections or more in 1.5 s or more get no further than what opens them.",
+                    it had served there 2 connections or more in 1.5 s or more get no further than what opens them.",
         meaning: "The rule leads what is for the server to another port or address, as a proxy or a published port of a container \
                   does. Nobody listens there, or no answer comes back from there. The server itself is well.",
         check: &[
@@ -54,7 +54,7 @@ pub(super) const LED_AWAY: Rule = Rule {
 /// What was on its way when the rule came reaches the server so late, at most.
 const LATE: u64 = 2 * SECOND;
 /// Connections that must have got no further, and the time that they must span.
-const CONNECTIONS: usize = 3;
+const CONNECTIONS: usize = 2;
 const LASTING: u64 = SECOND * 3 / 2;
 /// A connection that was served had so many packets of the peer's at least: the three by which it is opened, and a question or its
 /// end.
