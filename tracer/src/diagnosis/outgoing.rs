@@ -243,6 +243,11 @@ const OPENING_LASTING: u64 = 2 * SECOND;
 /// What is found where connections that stand go on, and a firewall lets no new one be opened to whom this node has been answered by.
 fn not_opened(model: &Model) -> Option<Finding> {
     let by = Keeper::Firewall;
+    // Where connections that stand lose something too, it is a part of all.
+    let mut all = model.books().kept_in(by, model.now());
+    if all.any(|(key, _)| used_to_work(model, key, model.flows().get(key))) {
+        return None;
+    }
     let mut ends: BTreeMap<Endpoint, (Spell, Vec<Kept<'_>>)> = BTreeMap::new();
     for one in requests(model).filter(|one| one.key.protocol == Protocol::Tcp) {
         let dropped = one.held.dropped;
