@@ -147,9 +147,10 @@ impl<'a> Scene<'a> {
         let Did::Rule { table, words, .. } = did else {
             return true;
         };
+        let is_untracking = untracks(words);
         let words: Vec<&str> = words.split(' ').collect();
         let asks = Asks::of(table.family, &words);
-        if words.iter().any(|word| untracks(word)) {
+        if is_untracking {
             // Of a connection of which one way is not tracked the other way is not known.
             let mut flows = self.finding.flows.some(MOST).peekable();
             let is_for = |flow| {
@@ -222,9 +223,9 @@ impl<'a> Scene<'a> {
 /// What a rule of these words is for is not tracked: to a rule elsewhere that asks what is known of the connection it is unknown
 /// (`nft_notrack_eval`, `notrack_tg`).
 pub(super) fn untracks(words: &str) -> bool {
-    words
-        .split(' ')
-        .any(|word| ["notrack", "NOTRACK"].contains(&word))
+    const ACTS: [&str; 2] = ["notrack", "NOTRACK"];
+    // It is asked of very many rules, and few do.
+    ACTS.iter().any(|act| words.contains(act)) && words.split(' ').any(|word| ACTS.contains(&word))
 }
 
 /// Where it was done, and in which chain, if in one alone; `None` where that is not told.
