@@ -234,21 +234,24 @@ fn assert_was_mended(story: &Story, id: &str) {
     assert_eq!(episode.end.as_ref(), Some(&mended.at));
 }
 
+/// A packet for the pod arrives, and is dropped so.
+fn is_dropped(story: &mut Story, reason: &str, symbol: &str) {
+    let entry = drop(reason, symbol, Protocol::Udp);
+    story.arrived(Protocol::Udp, 1).add(entry, 1).count(
+        flow(Protocol::Udp, POD, 8080, "192.0.2.10", 5000),
+        |flow| {
+            flow.iif = ETH0;
+            flow.arrived += 1;
+            flow.dropped += 1;
+            flow.last_drop = Some((reason.to_owned(), at(symbol)));
+        },
+    );
+}
+
 /// Who asks a pod in vain asks again after a second and a half: the second one that is lost tells.
 #[test]
 fn what_is_dropped_since_a_pods_route_was_lost_is_told_by_few_packets() {
-    let dropped = |story: &mut Story| {
-        let entry = drop("IP_INNOROUTES", "ip_error", Protocol::Udp);
-        story.arrived(Protocol::Udp, 1).add(entry, 1).count(
-            flow(Protocol::Udp, POD, 8080, "192.0.2.10", 5000),
-            |flow| {
-                flow.iif = ETH0;
-                flow.arrived += 1;
-                flow.dropped += 1;
-                flow.last_drop = Some(("IP_INNOROUTES".to_owned(), at("ip_error")));
-            },
-        );
-    };
+    let dropped = |story: &mut Story| is_dropped(story, "IP_INNOROUTES", "ip_error");
     let mut story = before(POD, 32);
     set(&mut story, route(POD, 32, 0), None, Seen::Told);
     story.rounds(1, dropped).idle(2).rounds(1, dropped).idle(1);
@@ -648,18 +651,7 @@ fn a_sender_that_does_not_learn_how_large_packets_may_be_is_a_fault() {
 /// It leads by another device, where nobody has the address; or back by the uplink, as to another node where the pod is now.
 #[test]
 fn a_pods_route_that_leads_by_another_device_is_lost_where_packets_are() {
-    let dropped = |story: &mut Story| {
-        let entry = drop("NEIGH_FAILED", "neigh_invalidate", Protocol::Udp);
-        story.arrived(Protocol::Udp, 1).add(entry, 1).count(
-            flow(Protocol::Udp, POD, 8080, "192.0.2.10", 5000),
-            |flow| {
-                flow.iif = ETH0;
-                flow.arrived += 1;
-                flow.dropped += 1;
-                flow.last_drop = Some(("NEIGH_FAILED".to_owned(), at("neigh_invalidate")));
-            },
-        );
-    };
+    let dropped = |story: &mut Story| is_dropped(story, "NEIGH_FAILED", "neigh_invalidate");
     let aside = || {
         let mut story = before(POD, 32);
         story.device(NETNS, 9, "aside", false, Vec::new());

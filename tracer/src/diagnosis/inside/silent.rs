@@ -126,6 +126,7 @@ fn reached_elsewhere(model: &Model, cases: &[Case]) -> BTreeSet<(u32, IpAddr)> {
     if asked.is_empty() {
         return asked;
     }
+    let own = addresses_of_uplinks(model);
     let came_by_uplink = |key: &FlowKey| {
         let flow = model.flows().get(key);
         // Of what was opened before the start nothing may have come since.
@@ -136,26 +137,27 @@ fn reached_elsewhere(model: &Model, cases: &[Case]) -> BTreeSet<(u32, IpAddr)> {
         key.protocol == Protocol::Tcp
             && asked.contains(&(key.netns, key.remote))
             && connection.was_open()
-            && is_from_elsewhere(model, key)
+            && own.contains(&(key.netns, key.local))
             && came_by_uplink(key)
     })
     .map(|(key, _)| (key.netns, key.remote))
     .collect()
 }
 
-/// The connection is from an address of an uplink: what goes by an inner device has mostly one of that.
-fn is_from_elsewhere(model: &Model, key: &FlowKey) -> bool {
-    let devices = model
+/// The addresses of uplinks: what goes by an inner device has mostly one of that.
+fn addresses_of_uplinks(model: &Model) -> BTreeSet<(u32, IpAddr)> {
+    let all = model
         .settings()
         .iter()
         .filter_map(|(netns, thing, _)| match thing {
-            Thing::Address { device, address, .. } if netns == key.netns && *address == key.local => {
-                Some(device)
+            Thing::Address { device, address, .. } => {
+                let index = model.node().device_named(netns, device)?.index;
+                let is_its = model.node().is_over_uplink(netns, index);
+                is_its.then_some((netns, *address))
             }
             _ => None,
         });
-    let mut devices = devices.filter_map(|name| model.node().device_named(key.netns, name));
-    devices.any(|device| model.node().is_over_uplink(key.netns, device.index))
+    all.collect()
 }
 
 /// What waits in vain for neighbours on inner devices, by the namespace and address of each.
