@@ -41,7 +41,7 @@ pub(super) struct Undo {
 pub(super) struct Later<'a> {
     model: &'a Model,
     from: u64,
-    history: OnceCell<History>,
+    history: OnceCell<History<'a>>,
 }
 
 impl<'a> Later<'a> {
@@ -54,7 +54,7 @@ impl<'a> Later<'a> {
         }
     }
 
-    fn history(&self) -> &History {
+    fn history(&self) -> &History<'a> {
         self.history.get_or_init(|| History::of(self.model, self.from))
     }
 

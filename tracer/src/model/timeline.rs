@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 
 use super::folding::{Folding, With};
+use crate::event::ruleset::{self, Did};
+use crate::event::value::NF_TABLES;
 use crate::event::{Manager, Notice, NoticeKind, Owner, Thing, Unknown};
 use crate::report::EARLIEST;
 
@@ -103,6 +105,19 @@ impl Change {
     }
 }
 
+impl Change {
+    /// What it did to the rules of nf_tables, as far as that can be read; nothing where it is of something else.
+    pub(crate) fn rules(&self) -> Vec<Did> {
+        match &self.subject {
+            Subject::Setting(_, Thing::Ruleset { firewall }) if firewall == NF_TABLES => {
+                let did = ruleset::read(self.after.as_deref().unwrap_or_default());
+                did.into_iter().flatten().collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
 /// What a change is of.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Subject {
@@ -163,6 +178,8 @@ struct Kept {
     number: u64,
     change: Change,
     group: u64,
+    /// What it did to the rules of nf_tables, where it is of those and as far as that can be read.
+    did: Vec<Did>,
 }
 
 /// A change with its place on the timeline.
@@ -200,6 +217,7 @@ impl Timeline {
         let place = self.changes.partition_point(|known| known.change.at <= change.at);
         let kept = Kept {
             number,
+            did: change.rules(),
             change,
             group: placed.group,
         };
@@ -264,6 +282,12 @@ impl Timeline {
         all.filter(move |(number, _)| *number > known)
             .take(new)
             .map(|(_, change)| change)
+    }
+
+    /// All that did something to the rules of nf_tables, with what that was; the earliest first.
+    pub(crate) fn of_rules(&self) -> impl DoubleEndedIterator<Item = (&Change, &[Did])> {
+        let of_rules = self.changes.iter().filter(|kept| !kept.did.is_empty());
+        of_rules.map(|kept| (&kept.change, &*kept.did))
     }
 
     /// The same, with what belongs together.

@@ -26,7 +26,7 @@ pub(in crate::diagnosis) const NEIGHBOUR: Rule = Rule {
         signature: "What is to leave by a device that is no uplink waits for the link-layer address of its neighbour for 2.2 s, and \
                     is dropped then (NEIGH_FAILED; over IPv6 without a reason, at neigh_invalidate()) or for want of room \
                     (NEIGH_QUEUEFULL). A weak sign where no route was made for that one address, and no connection \
-                    of this node to it was open: then it may be nobody's.",
+                    of this node to it, from an address of an uplink, was open: then it may be nobody's.",
         meaning: "Nobody answers ARP or neighbour discovery for the address: the pod's own device has lost it, the pod is stopped \
                   or its network namespace gone, or the other end of its pair of devices is somebody else's. A gateway that \
                   is silent shows as D01.",

@@ -286,6 +286,7 @@ impl<'a> Losses<'a> {
     ) {
         let all = self.kinds.entry(kind).or_insert_with(|| Lost::nothing(model));
         all.add(plight, place, lost, began);
+        self.partly.starves(plight);
     }
 
     /// A socket of this node waits for the flow's packets: it is connected to that peer, or the flow still asks, or it

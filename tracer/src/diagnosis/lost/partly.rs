@@ -23,6 +23,8 @@ pub(super) struct Partly<'a> {
     arrived: u64,
     /// Packets that were lost of answers to what this node asked, and of connections that stand.
     of_own: u64,
+    /// What flows that get nothing now lost of what they got before, and how much of that arrived.
+    before: Option<(Spell, u64)>,
 }
 
 /// The flow has lost some of its packets lately, one in so many or less, and others that came between them reached it.
@@ -38,6 +40,15 @@ impl<'a> Partly<'a> {
             lost: Lost::nothing(model),
             arrived: 0,
             of_own: 0,
+            before: None,
+        }
+    }
+
+    /// A flow gets nothing now. It may have got some before.
+    pub(super) fn starves(&mut self, plight: &Plight) {
+        if let Some(spell) = lost_before(plight) {
+            let its = (spell, plight.arrived_amid_drops);
+            self.before = Some(self.before.map_or(its, |before| both(before, its)));
         }
     }
 
@@ -53,7 +64,7 @@ impl<'a> Partly<'a> {
     /// Takes over those flows of other kinds that lost no more packets in a row than chance brings about: where one in ten is
     /// lost, one in a hundred times the next one is, too.
     pub(super) fn claim(&mut self, model: &'a Model, kinds: &mut BTreeMap<Kind, Lost<'a>>) {
-        let Some(share) = self.firm_share(kinds) else {
+        let Some(share) = self.firm_share() else {
             return;
         };
         let known: BTreeSet<usize> = self.lost.losses.keys().flatten().copied().collect();
@@ -80,20 +91,13 @@ impl<'a> Partly<'a> {
 
     /// How much is lost of those flows of which some was lost, and later some again: what had arrived just before all of it began
     /// to be lost is no sign that some gets through. `None` where there are none.
-    fn firm_share(&self, kinds: &BTreeMap<Kind, Lost<'a>>) -> Option<Share> {
+    fn firm_share(&self) -> Option<Share> {
         let some = self.lost.flows.iter().filter_map(|toll| {
             let plight = toll.plight()?;
             let spell = plight.dropped.filter(|spell| spell.last > spell.since)?;
             Some((spell, plight.arrived_amid_drops))
         });
-        let of_others = kinds.values().flat_map(|lost| &lost.flows);
-        let others = of_others.filter_map(|toll| {
-            let plight = toll.plight()?;
-            Some((lost_before(plight)?, plight.arrived_amid_drops))
-        });
-        let firm = some.chain(others);
-        let (lost, of) =
-            firm.reduce(|(lost, of), (spell, arrived)| (lost.and(spell), of.saturating_add(arrived)))?;
+        let (lost, of) = some.chain(self.before).reduce(both)?;
         Some(Share { lost, of, of_own: 0 })
     }
 
@@ -117,6 +121,11 @@ pub(super) fn lost_before(plight: &Plight) -> Option<Spell> {
     let (hunger, spell) = plight.hunger.zip(plight.dropped)?;
     let is_its = spell.since < hunger.since && plight.arrived_after_drops > spell.packets;
     (is_its && is_some(plight, &spell, 1)).then_some(spell)
+}
+
+/// What was lost, and how much arrived, of both.
+fn both((lost, of): (Spell, u64), (spell, arrived): (Spell, u64)) -> (Spell, u64) {
+    (lost.and(spell), of.saturating_add(arrived))
 }
 
 /// The flow lost no more in a row than is likely where so much is lost.

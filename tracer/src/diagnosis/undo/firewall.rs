@@ -20,7 +20,7 @@ const HELD_NOTHING: &str =
 /// Takes back what one change of the rules of nf_tables did, as far as later ones have not done so.
 pub(super) fn take_back(
     model: &Model,
-    history: &History,
+    history: &History<'_>,
     netns: u32,
     change: &Change,
 ) -> Option<Vec<String>> {
@@ -29,7 +29,7 @@ pub(super) fn take_back(
         return None;
     }
     let told: Vec<Did> = did.into_iter().flatten().collect();
-    let by_now = |did: &Did| history.by_now(netns, change.at, did.clone());
+    let by_now = |did: &Did| history.by_now(netns, change.at, did).into_owned();
     let did: Vec<Did> = told.iter().map(by_now).collect();
     let tables: Vec<&Table> = did
         .iter()
@@ -222,7 +222,7 @@ fn named(table: &Table) -> String {
 
 /// Nothing of what this change did stands any more but what does nothing to packets by itself: who takes a rule out of a table that
 /// was made for it may leave that table there.
-pub(super) fn is_back(history: &History, change: &Change) -> bool {
+pub(super) fn is_back(history: &History<'_>, change: &Change) -> bool {
     let is_idle = |did: &Did| match did {
         Did::Table(..) | Did::Set(_, _, Came::New) | Did::Chain(.., Came::Gone) => true,
         Did::Chain(_, _, policy, Came::New) => *policy != Some(Policy::Drop),

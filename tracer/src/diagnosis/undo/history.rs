@@ -1,25 +1,26 @@
 //! What changes of the rules of nf_tables did one after another, and what of it stands.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasher, Hash};
 
 use foldhash::fast::RandomState;
 
 use crate::event::Thing;
-use crate::event::ruleset::{self, Came, Did, Table};
+use crate::event::ruleset::{Came, Did, Table};
 use crate::event::value::NF_TABLES;
 use crate::model::Model;
 use crate::model::timeline::{Change, Subject};
 
 /// All that is kept of what changed, read once: of very many changes each is held against those alone that had to do with the same
 /// thing.
-pub(in crate::diagnosis) struct History {
+pub(in crate::diagnosis) struct History<'a> {
     /// In the order of time, with chains as they are called by now. Of one change what went comes first: the same may have come anew
     /// with it.
-    did: Vec<(u64, Did)>,
+    did: Vec<(u64, Cow<'a, Did>)>,
     /// Chains that got other names, in the order of time.
     renamed: Vec<Renaming>,
-    /// Where that stands which is of the same thing. What two things share by chance has nothing to do with either.
+    /// Where that stands which is of the same thing, the first of it first. What two things share by chance has nothing to do with either.
     places: HashMap<u64, Vec<usize>, RandomState>,
 }
 
@@ -45,27 +46,26 @@ enum Of<'a> {
     Object(&'a Table, &'a str),
 }
 
-impl History {
+impl<'a> History<'a> {
     /// What was done after some time.
-    pub(super) fn of(model: &Model, after: u64) -> Self {
-        let later = model.timeline().all().rev();
-        let mut later: Vec<(u64, u32, Vec<Did>)> = later
-            .map(|(_, change)| change)
-            .take_while(|change| change.at > after)
-            .filter_map(|change| Some((change.at, namespace(change)?, read(change))))
+    pub(super) fn of(model: &'a Model, after: u64) -> Self {
+        let later = model.timeline().of_rules().rev();
+        let mut later: Vec<(u64, u32, &[Did])> = later
+            .take_while(|(change, _)| change.at > after)
+            .filter_map(|(change, did)| Some((change.at, namespace(change)?, did)))
             .collect();
         later.reverse();
-        Self::new(later)
+        Self::new(&later)
     }
 
     /// When that was done in which namespaces.
-    fn new(later: Vec<(u64, u32, Vec<Did>)>) -> Self {
+    fn new(later: &[(u64, u32, &'a [Did])]) -> Self {
         let mut all = Self {
             did: Vec::new(),
             renamed: Vec::new(),
             places: HashMap::default(),
         };
-        for (at, netns, did) in &later {
+        for (at, netns, did) in later {
             all.renamed.extend(did.iter().filter_map(|did| match did {
                 Did::Renamed { table, chain, was } => Some(Renaming {
                     at: *at,
@@ -77,37 +77,38 @@ impl History {
                 _ => None,
             }));
         }
-        for (at, netns, mut did) in later {
-            // The sort is stable.
-            did.sort_by_key(|did| !is_gone(did));
-            for did in did {
-                let did = all.followed(netns, at, did);
+        for (at, netns, did) in later {
+            let gone = did.iter().filter(|did| is_gone(did));
+            for did in gone.chain(did.iter().filter(|did| !is_gone(did))) {
+                let did = all.followed(*netns, *at, did);
                 for of in things(&did) {
-                    let mark = all.mark(netns, &of);
+                    let mark = all.mark(*netns, &of);
                     all.places.entry(mark).or_default().push(all.did.len());
                 }
-                all.did.push((at, did));
+                all.did.push((*at, did));
             }
         }
         all
     }
 
     /// What was done at a time, with the chain as it is called by now.
-    pub(super) fn by_now(&self, netns: u32, at: u64, mut did: Did) -> Did {
-        if let Some((table, chain)) = chain(&mut did) {
-            for later in self.renamed.iter().filter(|later| later.at > at) {
-                if (later.netns, &later.table, &later.was) == (netns, table, &*chain) {
-                    chain.clone_from(&later.chain);
-                }
+    pub(super) fn by_now<'d>(&self, netns: u32, at: u64, did: &'d Did) -> Cow<'d, Did> {
+        let mut did = Cow::Borrowed(did);
+        for later in self.renamed.iter().filter(|later| later.at > at) {
+            let is_its = chain(&did).is_some_and(|(table, chain)| {
+                (later.netns, &later.table, &*later.was) == (netns, table, chain)
+            });
+            if is_its {
+                call(did.to_mut(), &later.chain);
             }
         }
         did
     }
 
     /// The same of all but that it got another name: that is held against that it got its name back.
-    fn followed(&self, netns: u32, at: u64, did: Did) -> Did {
+    fn followed<'d>(&self, netns: u32, at: u64, did: &'d Did) -> Cow<'d, Did> {
         match did {
-            Did::Renamed { .. } => did,
+            Did::Renamed { .. } => Cow::Borrowed(did),
             did => self.by_now(netns, at, did),
         }
     }
@@ -117,26 +118,30 @@ impl History {
     }
 
     /// What was done later that may have to do with what a change of this namespace did.
-    fn later(&self, netns: u32, at: u64, one: &Did) -> impl Iterator<Item = &(u64, Did)> {
-        let places: BTreeSet<usize> = things(one)
-            .iter()
-            .chain(&table(one).map(Of::Table))
-            .filter_map(|of| self.places.get(&self.mark(netns, of)))
-            .flatten()
-            .copied()
-            .collect();
+    fn later(&self, netns: u32, at: u64, one: &Did) -> impl Iterator<Item = (u64, &Did)> {
+        // What is asked for is mostly one of the last of very many that are of the same thing.
+        let first = self.did.partition_point(|(time, _)| *time <= at);
+        let mut places: Vec<usize> = Vec::new();
+        for of in things(one).iter().chain(&table(one).map(Of::Table)) {
+            if let Some(all) = self.places.get(&self.mark(netns, of)) {
+                let from = all.partition_point(|place| *place < first);
+                places.extend(all.iter().skip(from));
+            }
+        }
+        places.sort_unstable();
+        places.dedup();
         let all = places.into_iter().filter_map(|place| self.did.get(place));
-        all.filter(move |(later, _)| *later > at)
+        all.map(|(at, did)| (*at, &**did))
     }
 
     /// What was done at a time stands still: with the number that a rule has by now, with how many of its elements a set is
     /// without or has too many, and with 0 for what has none. `None` where it was undone.
     pub(super) fn stands(&self, netns: u32, at: u64, one: &Did) -> Option<u64> {
-        let now = self.by_now(netns, at, one.clone());
-        if matches!(&now, Did::Renamed { chain, was, .. } if chain == was) {
+        let now = self.by_now(netns, at, one);
+        if matches!(&*now, Did::Renamed { chain, was, .. } if chain == was) {
             return None;
         }
-        let one = self.followed(netns, at, one.clone());
+        let one = self.followed(netns, at, one);
         let mut stands = Some(number(&one));
         for (_, later) in self.later(netns, at, &one) {
             stands = after(&one, stands, later);
@@ -150,20 +155,20 @@ impl History {
             return BTreeSet::new();
         };
         let mut undone = BTreeSet::new();
-        for one in read(change) {
+        for one in &change.rules() {
             let one = self.followed(netns, change.at, one);
             let mut stands = Some(number(&one));
             // Before the time of what was last looked at.
             let mut stood = (change.at, true);
             for (at, later) in self.later(netns, change.at, &one) {
-                if *at > stood.0 {
-                    stood = (*at, stands.is_some());
+                if at > stood.0 {
+                    stood = (at, stands.is_some());
                 }
                 stands = after(&one, stands, later);
                 // Who undid it may have done it once more in one go.
                 match stands {
-                    None if stood.1 => undone.insert(*at),
-                    _ => undone.remove(at),
+                    None if stood.1 => undone.insert(at),
+                    _ => undone.remove(&at),
                 };
             }
         }
@@ -177,11 +182,6 @@ pub(super) fn namespace(change: &Change) -> Option<u32> {
         Subject::Setting(netns, Thing::Ruleset { firewall }) if firewall == NF_TABLES => Some(*netns),
         _ => None,
     }
-}
-
-fn read(change: &Change) -> Vec<Did> {
-    let did = ruleset::read(change.after.as_deref().unwrap_or_default());
-    did.into_iter().flatten().collect()
 }
 
 /// The things that it was done to, without the table that they are in.
@@ -208,7 +208,7 @@ fn things(did: &Did) -> Vec<Of<'_>> {
 }
 
 /// The chain that it was done to or in, with its table.
-fn chain(did: &mut Did) -> Option<(&Table, &mut String)> {
+fn chain(did: &Did) -> Option<(&Table, &str)> {
     match did {
         Did::Chain(table, chain, ..)
         | Did::Renamed { table, chain, .. }
@@ -222,6 +222,24 @@ fn chain(did: &mut Did) -> Option<(&Table, &mut String)> {
         | Did::Object(..)
         | Did::More(_)
         | Did::Anew { .. } => None,
+    }
+}
+
+/// Calls the chain that it was done to or in so.
+fn call(did: &mut Did, name: &str) {
+    match did {
+        Did::Chain(_, chain, ..)
+        | Did::Renamed { chain, .. }
+        | Did::Policy { chain, .. }
+        | Did::Device { chain, .. }
+        | Did::Rule { chain, .. } => name.clone_into(chain),
+        Did::Table(..)
+        | Did::Dormant(..)
+        | Did::Set(..)
+        | Did::Elements(..)
+        | Did::Object(..)
+        | Did::More(_)
+        | Did::Anew { .. } => {}
     }
 }
 
@@ -302,14 +320,19 @@ fn after(one: &Did, stands: Option<u64>, later: &Did) -> Option<u64> {
                 handle,
                 came: now,
             },
-        ) if (table, chain) == (of, other) => match (came, now) {
-            // There may be several with the same words.
-            (Came::New, Came::Gone) if stands == Some(*handle) => None,
-            (Came::New, Came::New) if stands.is_none() && words == said => Some(*handle),
-            (Came::Gone, Came::New) if stands.is_some() && words == said => None,
-            (Came::Gone, Came::Gone) if stands.is_none() && words == said => Some(*handle),
-            _ => stands,
-        },
+        ) => {
+            // There may be several with the same words. Numbers are compared first: there may be thousands of rules.
+            let is_its = match (came, now) {
+                (Came::New, Came::Gone) => stands == Some(*handle),
+                (Came::New, Came::New) | (Came::Gone, Came::Gone) => stands.is_none() && words == said,
+                (Came::Gone, Came::New) => stands.is_some() && words == said,
+            };
+            match is_its && (table, chain) == (of, other) {
+                true if came == now => Some(*handle),
+                true => None,
+                false => stands,
+            }
+        }
         (
             Did::Policy {
                 table,
@@ -373,7 +396,8 @@ mod tests {
     use super::*;
 
     fn did(text: &str) -> Did {
-        let all = ruleset::read(&format!("generation 1, tables: none; table inet guard, {text}"));
+        let all =
+            crate::event::ruleset::read(&format!("generation 1, tables: none; table inet guard, {text}"));
         all.into_iter().flatten().next().unwrap()
     }
 
@@ -389,13 +413,20 @@ mod tests {
             chain: chain.to_owned(),
             was: was.to_owned(),
         };
-        let history = History::new(vec![
-            (20, 7, vec![rename("middle", "in")]),
-            (30, 7, vec![rename("inside", "middle")]),
-            (40, 7, vec![rule("inside", 5, "gone")]),
-            (50, 7, vec![rename("in", "other")]),
-        ]);
-        let now = |netns, at, one| history.by_now(netns, at, one);
+        let all = [
+            rename("middle", "in"),
+            rename("inside", "middle"),
+            rule("inside", 5, "gone"),
+            rename("in", "other"),
+        ];
+        let told = [
+            (20, 7, &all[..1]),
+            (30, 7, &all[1..2]),
+            (40, 7, &all[2..3]),
+            (50, 7, &all[3..]),
+        ];
+        let history = History::new(&told);
+        let now = |netns, at, one: Did| history.by_now(netns, at, &one).into_owned();
         assert_eq!(now(7, 10, rule("in", 4, "new")), rule("inside", 4, "new"));
         assert_eq!(
             now(7, 25, rule("in", 4, "new")),
@@ -408,11 +439,8 @@ mod tests {
         assert_eq!(stands(10, rule("in", 4, "new")), Some(4));
         assert_eq!(stands(10, rule("in", 5, "new")), None, "it went by its new name");
         assert_eq!(stands(20, rename("middle", "in")), Some(0));
-        let back = History::new(vec![
-            (20, 7, vec![rename("middle", "in")]),
-            (30, 7, vec![rename("inside", "middle")]),
-            (40, 7, vec![rename("in", "inside")]),
-        ]);
+        let name_back = [rename("in", "inside")];
+        let back = History::new(&[told[0], told[1], (40, 7, &name_back)]);
         assert_eq!(
             back.stands(7, 20, &rename("middle", "in")),
             None,
