@@ -10,11 +10,11 @@ use super::hops::{PEERS, goes_by};
 use super::refusals::Refusals;
 use super::sufferers::Sufferer;
 use super::suffering::{Gathered, Suffering};
-use super::words::{count, distinct, list, span};
+use super::words::{count, distinct, list, moment, span};
 use super::{About, Finding, Rule, View, effects, evidence, hops, names};
 use crate::event::{FlowKey, Protocol, Thing, value};
 use crate::model::Model;
-use crate::model::clock::When;
+use crate::model::clock::{SECOND, When};
 use crate::model::endpoints::{Endpoint, Silence};
 use crate::model::ends;
 use crate::model::flows::Flow;
@@ -61,6 +61,9 @@ pub(super) const SILENT: Rule = Rule {
     ],
 };
 
+/// A silence that began so long after the first one, while that lasted, is of something else.
+const ANOTHER: u64 = 2 * SECOND;
+
 fn silent(view: &View<'_>) -> Option<Finding> {
     let model = view.model;
     if !model.can(ARRIVALS) {
@@ -75,12 +78,21 @@ fn silent(view: &View<'_>) -> Option<Finding> {
     let lasts = match case.ended {
         None => format!(
             "for {} no answer has come from there",
-            span(model.now().saturating_sub(since))
+            span(model.now().saturating_sub(case.since))
         ),
         Some(until) => format!(
             "for {} no answer came from there, until one did",
-            span(until.saturating_sub(since))
+            span(until.saturating_sub(case.since))
         ),
+    };
+    // Where the path loses a part, now this and now that is silent.
+    let before = if since.saturating_add(ANOTHER) < case.since {
+        format!(
+            " Since {} one or another was silent at all times: what gets lost may be a part of all.",
+            moment(model, since)
+        )
+    } else {
+        String::new()
     };
     let reach = match (case.ended, case.others) {
         (Some(_), _) => String::new(),
@@ -125,7 +137,7 @@ fn silent(view: &View<'_>) -> Option<Finding> {
     };
     let peers = Addresses::of(case.peers.iter().map(|(_, address)| *address));
     let explanation = format!(
-        "This node made {} to {}, and {lasts}; {dropped}.{refused}{reach}{hop}{pinned}{}",
+        "This node made {} to {}, and {lasts}; {dropped}.{before}{refused}{reach}{hop}{pinned}{}",
         count(case.requests, "request"),
         peers.told(),
         case.suffering.affected()
