@@ -244,3 +244,37 @@ fn an_answer_from_another_port_counts_as_a_request() {
     // Somebody else's is none.
     assert!(!told("192.0.2.11").contains(&"D01".to_owned()));
 }
+
+/// Where the path loses a part, what is silent changes: each silence is as long as it is.
+#[test]
+fn one_after_another_is_silent() {
+    let mut story = healthy();
+    let (first, second) = (ping(7, "192.0.2.10"), ping(8, "192.0.2.20"));
+    for key in [first, second] {
+        story.rounds(2, |story| story.exchange(key));
+    }
+    story.rounds(8, |story| {
+        story.ask(first);
+        story.exchange(second);
+    });
+    story.rounds(3, |story| {
+        story.ask(first);
+        story.ask(second);
+    });
+    story.rounds(6, |story| {
+        story.exchange(first);
+        story.ask(second);
+    });
+    let verdict = story.verdict("D01");
+    let said = |text: &str| verdict.explanation.contains(text);
+    assert!(
+        said("9 requests to 192.0.2.20, and for 4.0 s"),
+        "{}",
+        verdict.explanation
+    );
+    assert!(
+        said("one or another was silent at all times"),
+        "{}",
+        verdict.explanation
+    );
+}
