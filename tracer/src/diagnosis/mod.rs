@@ -59,6 +59,7 @@ mod sufferers;
 mod suffering;
 mod taken;
 mod tolls;
+mod translated;
 mod undo;
 mod units;
 mod unread;
@@ -164,6 +165,7 @@ pub const RULES: &[Rule] = &[
     neighbours::UNANSWERED,
     hops::FILTERED,
     ways::CHANGED,
+    translated::SOURCE,
     links::NO_CARRIER,
     fragments::INCOMPLETE,
     names::UNANSWERED,

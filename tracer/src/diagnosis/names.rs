@@ -46,7 +46,7 @@ pub(super) const UNANSWERED: Rule = Rule {
     explains: effects::names,
     proved_by: effects::none,
     follows: &[
-        "R01", "R03", "R04", "R05", "R06", "R22", "D02", "K02", "R34", "R36", "R37", "R40",
+        "R01", "R03", "R04", "R05", "R06", "R22", "D02", "K02", "R34", "R36", "R37", "R40", "R42",
     ],
 };
 

@@ -12,6 +12,7 @@ use super::sufferers::Sufferer;
 use super::suffering::{Gathered, Suffering};
 use super::words::{count, distinct, list, moment, span};
 use super::{About, Finding, Rule, View, effects, evidence, hops, names};
+use crate::event::value::NF_TABLES;
 use crate::event::{FlowKey, Protocol, Thing, value};
 use crate::model::Model;
 use crate::model::clock::{SECOND, When};
@@ -46,6 +47,7 @@ pub(super) const SILENT: Rule = Rule {
             "nstat -az IcmpInDestUnreachs Icmp6InDestUnreachs  # grows where somebody refuses",
             "ip route get PEER",
             "ip -s link show dev DEVICE",
+            "nft -a list ruleset  # must not give what is sent a source or destination that is wrong",
         ],
         mend: &[
             "This is for whoever runs the network, with the times and peers of the verdict. Risk: a reboot of the node \
@@ -57,7 +59,7 @@ pub(super) const SILENT: Rule = Rule {
     proved_by: effects::none,
     follows: &[
         "R01", "R03", "R04", "R05", "R22", "D02", "R09", "R11", "R20", "R21", "R23", "R30", "R31", "R33",
-        "R34", "R36", "R37", "R38", "R40",
+        "R34", "R36", "R37", "R38", "R40", "R42",
     ],
 };
 
@@ -202,6 +204,18 @@ fn silent(view: &View<'_>) -> Option<Finding> {
             "{}  # must show `lookup local`: else this node does not answer ARP",
             super::words::command(model, *netns, "ip rule")
         ));
+        // Rules that stood at the start are not read by the tracer.
+        let firewall = NF_TABLES.to_owned();
+        if model
+            .settings()
+            .value(*netns, Thing::Ruleset { firewall })
+            .is_some()
+        {
+            check.push(format!(
+                "{}  # must not give what is sent a source or destination that is wrong (snat, dnat)",
+                super::words::command(model, *netns, "nft -a list ruleset")
+            ));
+        }
     }
 
     Some(Finding {

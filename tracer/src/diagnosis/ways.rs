@@ -23,6 +23,7 @@ use crate::report::{Confidence, Where};
 
 use astray::{Gone, Policy, Way};
 pub(super) use astray::{is_given, leads_astray};
+pub(super) use told::forget;
 
 /// R37: the way out leads elsewhere than before.
 pub(super) const CHANGED: Rule = Rule {
@@ -435,7 +436,7 @@ fn works(model: &Model, change: &Change, way: &Way<'_>, next: Option<u64>) -> bo
 }
 
 /// Somebody whom this node asks has answered since.
-fn others_are_answered(model: &Model, netns: u32, since: u64) -> bool {
+pub(super) fn others_are_answered(model: &Model, netns: u32, since: u64) -> bool {
     let since = When::at(since.saturating_add(LATE));
     let mut flows = model.flows().iter();
     flows.any(|(key, flow)| {

@@ -247,3 +247,51 @@ fn a_rule_that_translates_does_no_harm_to_who_was_there_before() {
     assert_eq!(astray(&story), None);
     assert_eq!(story.ids(), ["D01"]);
 }
+
+/// What a rule from before gives another source leaves by flows with the ports of those that the sockets know.
+#[test]
+fn what_leaves_from_an_address_of_nobody() {
+    let translated = |port| FlowKey {
+        local: ip("203.0.113.9"),
+        ..client(port)
+    };
+    let story = |asks_other: bool, answered: bool, own: bool| {
+        let mut story = routed(&[]);
+        story.rounds(8, |story| {
+            for port in [40_000, 40_001] {
+                if own {
+                    story.ask(client(port));
+                }
+                story.ask(translated(port));
+            }
+            if asks_other {
+                story.exchange(other());
+            }
+            if answered {
+                story.exchange(translated(40_002));
+            }
+        });
+        story
+    };
+    let found = story(true, false, true);
+    let verdict = found.verdict("R42");
+    assert_eq!(found.ids()[0], "R42");
+    assert_eq!(
+        (verdict.confidence, verdict.place),
+        (Confidence::Strong, Some(Where::GuestKernel))
+    );
+    let said = "leaves from 203.0.113.9, which no device of it has: 2 flows have the ports";
+    assert!(verdict.explanation.contains(said), "{}", verdict.explanation);
+    let locals: Vec<&str> = verdict.flows.iter().map(|flow| flow.local.as_str()).collect();
+    assert_eq!(locals, ["10.10.0.2:40000", "10.10.0.2:40001"]);
+
+    // All the network may be silent.
+    assert_eq!(
+        story(false, false, true).verdict("R42").confidence,
+        Confidence::Weak
+    );
+    // Others lead that address to this node; and a program may send what it likes.
+    for sound in [story(true, true, true), story(true, false, false)] {
+        assert!(!sound.ids().contains(&"R42".to_owned()), "{:?}", sound.ids());
+    }
+}

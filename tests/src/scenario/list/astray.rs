@@ -13,6 +13,7 @@ pub(super) const ALL: &[Scenario] = &[
     RULE_FOR_A_MARK,
     ALL_BUT_A_MARK,
     SOURCE_WRONG,
+    SOURCE_OF_NOBODY,
     DESTINATION_WRONG,
     MTU_LOWERED,
     DEAD_TUNNEL,
@@ -156,6 +157,41 @@ const SOURCE_WRONG: Scenario = Scenario {
     heal: &[Step::Nft(Place::Node, "delete table ip broken")],
     ..NEIGHBOUR_BY_HAND
 };
+
+/// Rules from before are not read: what leaves tells of it.
+const SOURCE_OF_NOBODY: Scenario = Scenario {
+    name: "source-of-nobody",
+    title: "a firewall has always given what leaves an address that is nobody's",
+    breaks: "A program starts to ask the peer at TCP port 8081, and a rule from before gives that a source to which the network knows \
+             no way: no answer comes back.",
+    says: "R42, where: guest kernel: from which address it leaves. No drop on the node has to do with it.",
+    setup: &[Step::Nft(
+        Place::Node,
+        "add table ip broken; \
+         add chain ip broken out { type nat hook postrouting priority srcnat; }; \
+         add rule ip broken out tcp dport 8081 snat to 203.0.113.9",
+    )],
+    break_it: &[
+        Step::Start(Actor {
+            name: "other-server",
+            addresses: OTHER_SERVER,
+            ..PEER_SERVER
+        }),
+        Step::Start(Actor {
+            name: "asker",
+            addresses: OTHER_SERVER,
+            ..NODE_CLIENT
+        }),
+    ],
+    heal: &[Step::Stop("asker"), Step::Stop("other-server")],
+    expect: Expectation {
+        verdict: Some("R42"),
+        ..NEIGHBOUR_BY_HAND.expect
+    },
+    ..NEIGHBOUR_BY_HAND
+};
+
+const OTHER_SERVER: &[&str] = &["192.0.2.10:8081"];
 
 const DESTINATION_WRONG: Scenario = Scenario {
     name: "destination-wrong",

@@ -91,7 +91,8 @@ impl Way<'_> {
     }
 }
 
-fn forget(how: &str, address: IpAddr) -> String {
+/// The command by which what was translated is forgotten.
+pub(in crate::diagnosis) fn forget(how: &str, address: IpAddr) -> String {
     let family = if address.is_ipv4() { "" } else { " -f ipv6" };
     format!(
         "conntrack -D{family} {how} {address}  # Once the rule is gone: what began with it keeps that address. Risk: low, it reaches nobody."
