@@ -146,6 +146,7 @@ pub const RULES: &[Rule] = &[
     lost::rules::SOCKET_FILTER,
     lost::rules::CHECKSUM,
     lost::rules::LINK_ADDRESS,
+    lost::rules::SENDERS_ENTRY,
     lost::rules::IPV6_OFF,
     lost::rules::OVERLAY,
     lost::rules::SOURCE,

@@ -56,8 +56,8 @@ pub(super) const SILENT: Rule = Rule {
     explains: effects::requests,
     proved_by: effects::none,
     follows: &[
-        "R01", "R03", "R04", "R05", "R22", "D02", "R09", "R11", "R20", "R21", "R23", "R30", "R31", "R33",
-        "R34", "R36", "R37", "R38", "R40",
+        "R01", "R03", "R04", "R05", "R22", "D02", "R09", "R11", "R20", "R21", "R42", "R23", "R30", "R31",
+        "R33", "R34", "R36", "R37", "R38", "R40",
     ],
 };
 

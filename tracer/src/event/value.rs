@@ -152,6 +152,13 @@ const OPTIONS: [&str; 17] = [
 ];
 /// Before the link-layer address of a device.
 pub(crate) const DEVICE_ADDRESS: &str = "address";
+/// That of a device of this value.
+pub(crate) fn device_address(device: &str) -> Option<&str> {
+    let part = device
+        .split(OF_DEVICE)
+        .find_map(|part| part.strip_prefix(DEVICE_ADDRESS));
+    part.map(str::trim_start)
+}
 /// Before the name servers of `/etc/resolv.conf`, at the beginning of its value.
 pub(crate) const NAME_SERVERS: &str = "nameservers";
 /// The same where it has none.

@@ -25,6 +25,7 @@ mod hung;
 mod inside;
 mod led_away;
 mod ledger;
+mod link_address;
 mod lookalikes;
 mod loopback;
 mod mending;
