@@ -223,6 +223,12 @@ pub(crate) fn has(value: &str, word: &str) -> bool {
     value.split(' ').any(|one| one == word)
 }
 
+/// The next hops of a route that has several, each with its device.
+pub(crate) fn next_hops(route: &str) -> impl Iterator<Item = (IpAddr, &str)> {
+    let all = route.split("nexthop ").skip(1);
+    all.filter_map(|hop| Some((after(hop, GATEWAY)?.parse().ok()?, after(hop, DEVICE)?)))
+}
+
 /// The address of this value reaches everywhere.
 pub(crate) fn is_global(address: &str) -> bool {
     after(address, SCOPE) == Some(GLOBAL)

@@ -32,6 +32,7 @@ mod mending;
 mod names;
 mod namespaces;
 mod neighbours;
+mod next_hops;
 mod outgoing;
 mod pairing;
 mod partly;
