@@ -96,11 +96,13 @@ fn is_needed<'a>(
 
 /// What is for this address goes by that neighbour: it is the neighbour itself, or beyond it.
 pub(super) fn goes_by(model: &Model, netns: u32, remote: IpAddr, neighbour: IpAddr) -> bool {
-    let gateway = || {
-        let (_, leads) = model.settings().route(netns, remote)?;
-        value::after(leads, value::GATEWAY)?.parse().ok()
-    };
-    remote == neighbour || gateway() == Some(neighbour)
+    remote == neighbour || gateway(model, netns, remote) == Some(neighbour)
+}
+
+/// The gateway by which the routes lead to this address; `None` where it is on a link.
+pub(super) fn gateway(model: &Model, netns: u32, remote: IpAddr) -> Option<IpAddr> {
+    let (_, leads) = model.settings().route(netns, remote)?;
+    value::after(leads, value::GATEWAY)?.parse().ok()
 }
 
 /// Neighbours on uplinks that are set by hand and by which requests to some of these go, each with its link-layer address.

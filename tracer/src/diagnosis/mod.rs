@@ -6,7 +6,7 @@
 //! `links` devices that are down, `loopback` the one by which the node speaks to itself, `unroutable` what has no way out, `stranded` connections to whose peers no route leads, `outgoing` what a firewall keeps from leaving, `inside` what
 //! does not get to pods, `sources` what pods send by other ways than before, `neighbours` who is not answered on the link, `hops` next hops
 //! that this node itself keeps out of reach, `ways` where it changed the way to its peers, `taken` where it took the address of one, `path`
-//! the way to the node, `names` name servers, `fragments` what does not arrive whole, `redirects` what a firewall no longer leads to a service, `led_away` what it leads away from one, `ports`, `accept` and `unread` sockets and processes, `backlog` a CPU that does not keep up, `egress` a queue that drops what is to leave; `managers`
+//! the way to the node, `next_hops` one of several by which it goes, `names` name servers, `fragments` what does not arrive whole, `redirects` what a firewall no longer leads to a service, `led_away` what it leads away from one, `ports`, `accept` and `unread` sockets and processes, `backlog` a CPU that does not keep up, `egress` a queue that drops what is to leave; `managers`
 //! what network managers took away, `units` what systemd killed, `upgrades` what
 //! was left half-done.
 //!
@@ -42,6 +42,7 @@ mod mending;
 mod names;
 mod neighbours;
 mod networks;
+mod next_hops;
 mod numbers;
 mod outgoing;
 mod pairing;
@@ -147,6 +148,7 @@ pub const RULES: &[Rule] = &[
     lost::rules::SOCKET_FILTER,
     lost::rules::CHECKSUM,
     lost::rules::LINK_ADDRESS,
+    lost::rules::SENDERS_ENTRY,
     lost::rules::IPV6_OFF,
     lost::rules::OVERLAY,
     lost::rules::SOURCE,

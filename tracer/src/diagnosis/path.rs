@@ -11,7 +11,7 @@ use super::refusals::Refusals;
 use super::sufferers::Sufferer;
 use super::suffering::{Gathered, Suffering};
 use super::words::{count, distinct, list, moment, span};
-use super::{About, Finding, Rule, View, effects, evidence, hops, names};
+use super::{About, Finding, Rule, View, effects, evidence, hops, names, next_hops};
 use crate::event::value::NF_TABLES;
 use crate::event::{FlowKey, Protocol, Thing, value};
 use crate::model::Model;
@@ -36,7 +36,8 @@ pub(super) const SILENT: Rule = Rule {
     place: Some(Where::DataPath),
     about: About {
         signature: "This node makes requests, by TCP again and again, and nothing comes back by an uplink; nothing that did was \
-                    dropped here. Where the next hop does not tell its link-layer address they do not even leave. A weak sign where \
+                    dropped here. Where the next hop does not tell its link-layer address they do not even leave; where it is one of several of a route, that \
+                    is enough. A weak sign where \
                     only peers are silent that never answered, and not for want of a gateway's link-layer address; where ICMP says meanwhile that what was asked for cannot be \
                     reached, and the peers are there all the same, or are asked by UDP only; and where what neighbours said on \
                     the link was dropped here, or the node's own firewall drops what it is to pass on to or from these peers.",
@@ -54,12 +55,19 @@ pub(super) const SILENT: Rule = Rule {
              destroys the evidence and mends nothing.",
         ],
     },
-    examine: silent,
+    examine: |view| {
+        let silent = silent(view);
+        // What is lost of a few may be a peer that is switched off.
+        match silent {
+            Some(found) if found.confidence > Confidence::Weak => Some(found),
+            found => next_hops::examine(view).or(found),
+        }
+    },
     explains: effects::requests,
     proved_by: effects::none,
     follows: &[
-        "R01", "R03", "R04", "R05", "R22", "D02", "R09", "R11", "R20", "R21", "R23", "R30", "R31", "R33",
-        "R34", "R36", "R37", "R38", "R40", "R42",
+        "R01", "R03", "R04", "R05", "R22", "D02", "R09", "R11", "R20", "R21", "R43", "R23", "R30", "R31",
+        "R33", "R34", "R36", "R37", "R38", "R40", "R42",
     ],
 };
 
@@ -132,6 +140,7 @@ fn silent(view: &View<'_>) -> Option<Finding> {
             list(&hops)
         ),
     };
+    let one_of_several = next_hops::told(model);
     let by_hand = hops::set_by_hand(model, &case.peers);
     let pinned = match list(&by_hand) {
         none if none.is_empty() => String::new(),
@@ -139,7 +148,7 @@ fn silent(view: &View<'_>) -> Option<Finding> {
     };
     let peers = Addresses::of(case.peers.iter().map(|(_, address)| *address));
     let explanation = format!(
-        "This node made {} to {}, and {lasts}; {dropped}.{before}{refused}{reach}{hop}{pinned}{}",
+        "This node made {} to {}, and {lasts}; {dropped}.{before}{refused}{reach}{hop}{one_of_several}{pinned}{}",
         count(case.requests, "request"),
         peers.told(),
         case.suffering.affected()

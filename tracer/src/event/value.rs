@@ -152,6 +152,13 @@ const OPTIONS: [&str; 17] = [
 ];
 /// Before the link-layer address of a device.
 pub(crate) const DEVICE_ADDRESS: &str = "address";
+/// That of a device of this value.
+pub(crate) fn device_address(device: &str) -> Option<&str> {
+    let part = device
+        .split(OF_DEVICE)
+        .find_map(|part| part.strip_prefix(DEVICE_ADDRESS));
+    part.map(str::trim_start)
+}
 /// Before the name servers of `/etc/resolv.conf`, at the beginning of its value.
 pub(crate) const NAME_SERVERS: &str = "nameservers";
 /// The same where it has none.
@@ -214,6 +221,12 @@ pub(crate) fn after<'a>(value: &'a str, word: &str) -> Option<&'a str> {
 /// This word stands in a value.
 pub(crate) fn has(value: &str, word: &str) -> bool {
     value.split(' ').any(|one| one == word)
+}
+
+/// The next hops of a route that has several, each with its device.
+pub(crate) fn next_hops(route: &str) -> impl Iterator<Item = (IpAddr, &str)> {
+    let all = route.split("nexthop ").skip(1);
+    all.filter_map(|hop| Some((after(hop, GATEWAY)?.parse().ok()?, after(hop, DEVICE)?)))
 }
 
 /// The address of this value reaches everywhere.

@@ -10,6 +10,7 @@ pub(super) const ALL: &[Scenario] = &[
     NAMES_FILTERED,
     NAMES_REFUSED,
     GATEWAY_SILENT,
+    ONE_OF_TWO_GATEWAYS_SILENT,
     ARP_OFF,
     ARP_IGNORED,
     ARP_FILTERED,
@@ -22,6 +23,48 @@ pub(super) const ALL: &[Scenario] = &[
     LOOPBACK_FLUSHED,
     UPLINK_DOWN,
 ];
+
+/// Two gateways share what leaves by their default route, and the second never answers ARP or neighbour discovery.
+const ONE_OF_TWO_GATEWAYS_SILENT: Scenario = Scenario {
+    name: "one-of-two-gateways-silent",
+    title: "one of the two next hops of the default route does not answer",
+    breaks: "The default route has two gateways, one address of the peer each; the second is taken from it. Of the node's flows those \
+             that fall to it lose all that they send, the others go on.",
+    says: "D01, where: data path. Drops NEIGH_FAILED at neigh_invalidate of what is sent; the rest of the same peer's ports answers.",
+    needs: &[],
+    setup: &[
+        Step::Sysctl(Place::Node, "net.ipv4.fib_multipath_hash_policy", "1"),
+        Step::Ip(Place::Peer, "addr add 10.10.0.9/24 dev node0"),
+        Step::Ip(
+            Place::Node,
+            "route replace default nexthop via 10.10.0.1 dev eth0 nexthop via 10.10.0.9 dev eth0",
+        ),
+    ],
+    // So many flows do not all fall to the same one.
+    traffic: &[
+        PEER_SERVER_V4,
+        Actor {
+            addresses: &["192.0.2.10:8080"; 6],
+            ..NODE_CLIENT
+        },
+        NODE_PING,
+    ],
+    break_it: &[
+        Step::Ip(Place::Peer, "addr del 10.10.0.9/24 dev node0"),
+        Step::Ip(Place::Node, "neigh flush 10.10.0.9 dev eth0"),
+    ],
+    heal: &[Step::Ip(Place::Peer, "addr add 10.10.0.9/24 dev node0")],
+    expect: Expectation {
+        drops: &[ExpectedDrop::of(
+            &["NEIGH_FAILED"],
+            &["neigh_invalidate", "arp_error_report"],
+            Class::State,
+        )
+        .outgoing()],
+        ..SILENT_PATH.expect
+    },
+    late: false,
+};
 
 /// The peer itself lives and answers ARP: only the "internet" behind it says nothing any more.
 const SILENT_PATH: Scenario = Scenario {

@@ -17,6 +17,7 @@ pub(super) const ALL: &[Scenario] = &[
     OWN_ADDRESS_REMOVED_FORWARDING,
     ADDRESS_MOVED,
     MAC_CHANGED,
+    PEER_HAS_WRONG_MAC,
     NO_ROUTE,
 ];
 
@@ -552,6 +553,38 @@ const MAC_CHANGED: Scenario = Scenario {
         most_unexplained: 0.01,
     },
     late: false,
+};
+
+/// As of a router whose table was filled by hand, or still names the machine that had the address before. Over IPv6 it has the right
+/// one.
+const PEER_HAS_WRONG_MAC: Scenario = Scenario {
+    name: "peer-has-wrong-mac",
+    title: "the gateway sends what is for the node to another link-layer address",
+    breaks: "The peer is told another link-layer address for 10.10.0.2 by hand. The node and its device are as they were, and IPv6 \
+             goes on.",
+    says: "R43, where: data path. Drops OTHERHOST at ip_rcv_core; lab-client starves.",
+    needs: &[],
+    setup: &[],
+    traffic: &[PEER_SERVER, NODE_CLIENT, NODE_PING],
+    break_it: &[Step::Ip(
+        Place::Peer,
+        "neigh replace 10.10.0.2 dev node0 lladdr 02:00:0a:0a:00:99 nud permanent",
+    )],
+    heal: &[Step::Ip(Place::Peer, "neigh del 10.10.0.2 dev node0")],
+    expect: Expectation {
+        exit_code: 1,
+        place: "data-path",
+        verdict: Some("R43"),
+        drops: &[ExpectedDrop::of(
+            &["OTHERHOST"],
+            &["ip_rcv_core"],
+            Class::Environment,
+        )],
+        column: Some((Column::Dropped, 5)),
+        starved: Some(NODE_CLIENT),
+        most_unexplained: 0.01,
+    },
+    late: true,
 };
 
 /// The pod's routes go and there is none that would take their place.

@@ -49,7 +49,7 @@ pub(super) fn more_room(model: &Model, namespaces: &BTreeSet<u32>) -> Vec<String
     ]
 }
 
-/// Commands that show what may have done it.
+/// Commands that show what may have done it; of a sender's entry [`super::link_address::advice`] has them.
 pub(super) fn checks(kind: Kind, key: &FlowKey, end: End<'_>, device: &str) -> Vec<String> {
     let (ip, dev) = (
         ip(key.local),
@@ -68,6 +68,7 @@ pub(super) fn checks(kind: Kind, key: &FlowKey, end: End<'_>, device: &str) -> V
             format!("{ip} route get {} from {} iif {dev}", key.local, key.remote),
         ],
         Kind::TableFull => TABLE.map(str::to_owned).into(),
+        Kind::SendersEntry => Vec::new(),
         Kind::Invalid => vec![ruleset(), text("cat /proc/net/stat/nf_conntrack")],
         Kind::Firewall => vec![
             ruleset(),
@@ -104,7 +105,8 @@ pub(super) fn checks(kind: Kind, key: &FlowKey, end: End<'_>, device: &str) -> V
     }
 }
 
-/// What mends it, as far as that can be said; of a full table [`more_room`] does.
+/// What mends it, as far as that can be said; of a full table [`more_room`] does, of a sender's entry
+/// [`super::link_address::advice`].
 pub(super) fn mend(kind: Kind, end: End<'_>, device: &str) -> Vec<String> {
     let dev = quoted(if device.is_empty() { "DEVICE" } else { device });
     // How an XDP program is attached shows in where it drops.
@@ -113,7 +115,7 @@ pub(super) fn mend(kind: Kind, end: End<'_>, device: &str) -> Vec<String> {
         _ => "xdpdrv",
     };
     let text = match kind {
-        Kind::TableFull => return Vec::new(),
+        Kind::TableFull | Kind::SendersEntry => return Vec::new(),
         Kind::Address => "Add the address again by `ip addr add`, with the prefix and the routes that it had: a cause that was seen \
                           has them, and so has what configures the node; where systemd-networkd keeps them, `networkctl \
                           reconfigure` of the device does so. Risk: low for the former; by the latter what others have set at \

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::{Loss, Lost, routing, table};
+use super::{Loss, Lost, link_address, routing, table};
 use crate::diagnosis::evidence;
 use crate::diagnosis::tolls::Toll;
 use crate::diagnosis::words::{count, distinct, list, moment};
@@ -43,6 +43,8 @@ pub(in crate::diagnosis) enum Kind {
     Checksum,
     /// They are for another link-layer address.
     LinkAddress,
+    /// They are for another link-layer address since who sends them has a wrong entry.
+    SendersEntry,
     /// IPv6 is switched off.
     Ipv6Off,
     /// The device of an overlay network is gone.
@@ -207,7 +209,8 @@ impl Kind {
         match self {
             Self::Address if locals(lost).iter().all(|local| was_a_guest(model, *local)) => Confidence::Weak,
             // That connections are called invalid may have another cause than the drops.
-            Self::Invalid | Self::Stolen | Self::Other => Confidence::Strong,
+            // Nor is it seen what who sends them has for an entry.
+            Self::Invalid | Self::Stolen | Self::SendersEntry | Self::Other => Confidence::Strong,
             _ => Confidence::Conclusive,
         }
     }
@@ -234,6 +237,8 @@ impl Kind {
                 hooks => format!(" {}", hooks_text(&hooks)),
             },
             Self::TableFull => table::text(model, &namespaces(lost)),
+            Self::LinkAddress => link_address::unclear(model, lost),
+            Self::SendersEntry => link_address::at_sender(model, lost),
             _ => String::new(),
         }
     }

@@ -1,12 +1,13 @@
 //! Packets arrive for a socket that waits for them and never reach it, whatever the cause.
 //!
 //! What flows lose falls into kinds, by the kernel's reason and place (`kinds`), and each kind has a rule (`rules`) and its
-//! commands (`commands`); `table` is of tracked connections, `partly` of flows that lose some packets and go on,
+//! commands (`commands`); `table` is of tracked connections, `link_address` of what is for another link-layer address, `partly` of flows that lose some packets and go on,
 //! `barred` of servers that a firewall cuts off.
 
 mod barred;
 mod commands;
 pub(super) mod kinds;
+mod link_address;
 mod partly;
 pub(super) mod rules;
 mod table;
@@ -168,6 +169,8 @@ pub(super) struct Losses<'a> {
     /// What is known of each end, by its place.
     ways: BTreeMap<usize, Way>,
     returned: Returned,
+    /// Whether who sends what the last flow loses has a wrong link-layer address for it.
+    misled: Latest<(u32, u32, IpAddr), bool>,
     /// Whether a socket waits for anybody at the local end of the last flow.
     listens: Latest<(Port, IpAddr), bool>,
 }
@@ -181,6 +184,7 @@ impl<'a> Losses<'a> {
             partly: Partly::nothing(model),
             ways: BTreeMap::new(),
             returned: kinds::returned(model),
+            misled: Latest::default(),
             listens: Latest::default(),
         }
     }
@@ -240,7 +244,10 @@ impl<'a> Losses<'a> {
         let (_, place, spell) = end;
         let way = self.way(model, end);
         if way.loses(model, plight) {
-            let kind = way.kind(model, &self.returned, &plight.key, &spell);
+            let kind = match way.kind(model, &self.returned, &plight.key, &spell) {
+                Kind::LinkAddress if self.is_misled(model, plight) => Kind::SendersEntry,
+                kind => kind,
+            };
             let since = if way.has_waited {
                 hunger.so_since
             } else {
@@ -253,6 +260,14 @@ impl<'a> Losses<'a> {
             };
             self.lose(model, plight, (kind, Some(place)), lost, hunger.so_since);
         }
+    }
+
+    /// See [`link_address::is_wrong_at_sender`].
+    fn is_misled(&mut self, model: &Model, plight: &Plight) -> bool {
+        let (key, iif) = (&plight.key, plight.iif);
+        self.misled.of((key.netns, iif, key.local), || {
+            link_address::is_wrong_at_sender(model, key, iif)
+        })
     }
 
     /// A flow that does not starve, or is not told to, lost packets to drops, where no other rule tells of it.
@@ -381,6 +396,7 @@ fn lost(view: &View<'_>, kind: Kind) -> Option<Finding> {
     );
     let more_room =
         (kind == Kind::TableFull).then(|| commands::more_room(model, &suffering.flows.namespaces()));
+    let of_entry = (kind == Kind::SendersEntry).then(|| link_address::advice(model, lost));
     let found = finding(
         model,
         lost,
@@ -389,8 +405,10 @@ fn lost(view: &View<'_>, kind: Kind) -> Option<Finding> {
         (kind.confidence(model, lost), explanation),
         kind.evidence(model, lost),
     );
+    let (check, remedy) = of_entry.unwrap_or((found.check, found.remedy));
     Some(Finding {
-        remedy: more_room.unwrap_or(found.remedy),
+        check,
+        remedy: more_room.unwrap_or(remedy),
         ..found
     })
 }

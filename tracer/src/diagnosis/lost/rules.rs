@@ -285,7 +285,9 @@ pub(in crate::diagnosis) const LINK_ADDRESS: Rule = rule(
         "What sockets of this node wait for arrives for another link-layer address",
     ),
     About {
-        signature: "Packets for sockets that wait are dropped for OTHERHOST.",
+        signature: "Packets for sockets that wait are dropped for OTHERHOST, and R43 does not hold: the link-layer address of a device \
+                    by which the node is reached changed; or nothing has reached a connection by the device since the start, so that it \
+                    cannot be told; or they were sent on this node.",
         meaning: "The device's link-layer (MAC) address is another than the network believes: it was changed, or the device was \
                   made anew, as a bond or bridge is; or who sends, as the node does to a pod, has a neighbour entry that was set by \
                   hand and names another.",
@@ -305,6 +307,42 @@ pub(in crate::diagnosis) const LINK_ADDRESS: Rule = rule(
     |view| lost(view, Kind::LinkAddress),
     effects::link_address_differs,
 );
+
+/// R43: who sends them has a wrong entry.
+pub(in crate::diagnosis) const SENDERS_ENTRY: Rule = Rule {
+    place: Some(Where::DataPath),
+    ..rule(
+        (
+            "R43",
+            "senders-entry",
+            "A neighbour sends what sockets of this node wait for to a wrong link-layer address",
+        ),
+        About {
+            signature: "Packets for sockets that wait arrive on an uplink and are dropped for OTHERHOST, while no device by which the node \
+                        is reached is seen to have changed its link-layer address, and what others sent by it, or the same before, \
+                        reached connections.",
+            meaning: "Nothing is wrong with this node's device: the peer on the link, or the gateway, has another link-layer (MAC) address \
+                      for it in its table of neighbours. It was set by hand there, or is that of a machine which had the address \
+                      before, or of another one that has it too and answers for it. That they arrive here at all is chance: a switch \
+                      sends everywhere what it does not know, and most NICs do not take what is for another.",
+            check: &[
+                "ip -br link show dev DEVICE",
+                "tcpdump -eni DEVICE dst host ADDRESS  # the link-layer addresses of who sends, and to which it does",
+                "ip neigh show to ADDRESS  # at who sends, where that is Linux",
+                "arping -D -c 3 -I DEVICE ADDRESS  # whether another machine has the address too and answers for it",
+            ],
+            mend: &[
+                "arping -U -c 3 -I DEVICE ADDRESS  # tells all neighbours the address of the device. Risk: low, where no other machine \
+                 has ADDRESS by right. One who has an entry that was set by hand does not heed it.",
+                "Delete the entry at who sends, so that it asks for the address anew, where that is Linux: ip neigh del ADDRESS dev \
+                 DEVICE. Risk: low; but one that was set by hand comes back with what has set it.",
+            ],
+        },
+        |view| lost(view, Kind::SendersEntry),
+        // What misleads them is not on this node.
+        effects::none,
+    )
+};
 
 /// R24: IPv6 is off.
 pub(in crate::diagnosis) const IPV6_OFF: Rule = rule(
@@ -394,8 +432,8 @@ pub(in crate::diagnosis) const OTHER: Rule = rule(
 /// K04: a part of what arrives for a socket does not reach it.
 pub(in crate::diagnosis) const PARTLY: Rule = Rule {
     follows: &[
-        "R01", "R05", "R22", "R03", "R06", "R07", "R08", "R09", "R10", "R11", "R16", "R19", "R21", "R24",
-        "R31", "R32", "K01", "D02",
+        "R01", "R05", "R22", "R03", "R06", "R07", "R08", "R09", "R10", "R11", "R16", "R19", "R21", "R43",
+        "R24", "R31", "R32", "K01", "D02",
     ],
     ..rule(
         (

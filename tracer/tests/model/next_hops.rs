@@ -1,0 +1,93 @@
+//! A route with several next hops, of which one does not answer.
+
+use tracer::event::{EntryKey, Protocol, Seen, Thing};
+use tracer::report::{Confidence, Where};
+
+use crate::pairing::set;
+use crate::story::*;
+
+/// A healthy node whose default route has these next hops, and the state of each neighbour.
+fn node(hops: &[(&str, &str)]) -> Story {
+    let mut story = healthy();
+    let default = Thing::Route {
+        table: 254,
+        action: "unicast".to_owned(),
+        destination: ip("0.0.0.0"),
+        prefix: 0,
+        metric: 0,
+    };
+    let leads: String = hops
+        .iter()
+        .map(|(hop, _)| format!(" nexthop via {hop} dev eth0 weight 1"))
+        .collect();
+    set(
+        &mut story,
+        default,
+        Some(&format!("proto boot{leads}")),
+        Seen::Found,
+        None,
+    );
+    for (hop, state) in hops {
+        let neighbour = Thing::Neighbour {
+            device: "eth0".to_owned(),
+            address: ip(hop),
+        };
+        set(&mut story, neighbour, Some(state), Seen::Told, None);
+    }
+    story
+}
+
+const ANSWERS: &str = "lladdr 02:00:00:00:00:01";
+
+/// New connections fall to a silent next hop and are given up at once; others are answered at the same port.
+fn goes_on(story: &mut Story) {
+    let unsent = EntryKey {
+        incoming: false,
+        iif: 0,
+        ..drop("NEIGH_FAILED", "neigh_invalidate", Protocol::Tcp)
+    };
+    story.rounds(8, |story| {
+        story.exchange(client(40_000));
+        story.exchange(client(40_001));
+        story.add(unsent.clone(), 1);
+    });
+}
+
+#[test]
+fn one_of_two_that_is_silent_costs_a_part() {
+    let mut story = node(&[("10.10.0.1", ANSWERS), ("10.10.0.9", "FAILED")]);
+    goes_on(&mut story);
+    assert_eq!(story.ids(), ["D01"]);
+    let verdict = story.verdict("D01");
+    assert_eq!(
+        (story.report().place, verdict.confidence),
+        (Where::DataPath, Confidence::Strong)
+    );
+    assert!(
+        verdict.explanation.contains(
+            "10.10.0.9 on eth0 is one of the 2 next hops of route default (IPv4): only the flows that fall to it lose what they send"
+        ),
+        "{}",
+        verdict.explanation
+    );
+}
+
+#[test]
+fn where_all_answer_or_there_is_one_only_nothing_is_said() {
+    for hops in [
+        &[("10.10.0.1", ANSWERS), ("10.10.0.9", ANSWERS)][..],
+        &[("10.10.0.1", ANSWERS)],
+    ] {
+        let mut story = node(hops);
+        goes_on(&mut story);
+        assert_eq!(story.ids(), [""; 0]);
+    }
+}
+
+/// Nothing falls to it.
+#[test]
+fn a_silent_one_by_which_nothing_is_to_go_harms_nobody() {
+    let mut story = node(&[("10.10.0.1", ANSWERS), ("10.10.0.9", "FAILED")]);
+    story.rounds(8, |story| story.exchange(client(40_000)));
+    assert_eq!(story.ids(), [""; 0]);
+}
