@@ -5,11 +5,13 @@ use aya_ebpf::programs::BtfTracePointContext;
 use tracer_ebpf::{Entry, FlowKey, LOOPBACK, LastArrival, flag, kind, program};
 
 use crate::books::{add, enter, last_arrival, watched};
+use crate::deliver::comes_by_loopback;
 use crate::flows::count_flow;
 use crate::fragments;
 use crate::globals::Kernel;
 use crate::neighbour::arp_arrived;
-use crate::packet::{Direction, ETH_ARP, Headers, Packet, TCP, is_icmp};
+use crate::packet::{Direction, ETH_ARP, Headers, Packet, RST, SYN, TCP, is_icmp, tcp_control};
+use crate::socket::is_loopback;
 
 /// `netif_receive_skb(skb)`: after GRO, before generic XDP, taps, tc and the protocol handlers
 /// (`__netif_receive_skb_core`, net/core/dev.c). Loopback is no arrival.
@@ -31,6 +33,13 @@ pub fn arrival(ctx: BtfTracePointContext) -> i32 {
         remember(&headers, &flow, netns, index);
     }
     if index == LOOPBACK {
+        // Nearly all that comes by it stays between two ends that are one address.
+        if headers.protocol == TCP && headers.countable && !is_loopback(&flow) {
+            let control = tcp_control(network, ethertype);
+            if control & (SYN | RST) != 0 {
+                comes_by_loopback(&flow, control & RST != 0);
+            }
+        }
         return 0;
     }
     let length = packet.length_of_data();

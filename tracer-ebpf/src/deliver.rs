@@ -49,7 +49,7 @@ pub fn matched(ctx: BtfTracePointContext) -> i32 {
                 packets = growth(counts.segments - 1, seen);
             }
             counts.segments = seen + 1;
-            if counts.iif == 0 {
+            if counts.iif <= LOOPBACK {
                 // What arrived had another tuple, which was translated since.
                 counts.iif = iif;
             }
@@ -79,6 +79,33 @@ fn pass_over(packet: Packet, sock: Sock, netns: u32) {
             // Another CPU that looks meanwhile has entered this one as well.
             replace(&mut counts.segments, before, before.wrapping_add(own as u32));
         }
+    }
+}
+
+/// A segment that opens a connection, or resets one, came by the loopback device: so nothing of that connection arrives, though
+/// its socket counts what comes. Both ends are of this node, or a firewall leads to a proxy of this node what was to leave, or
+/// refuses it in the peer's name (`nf_send_reset`, `nf_send_reset6`). `tcp_probe` tells of no such segment.
+#[inline(never)]
+pub fn comes_by_loopback(flow: &FlowKey, resets: bool) {
+    // Where the table is full, the books say so when the socket is looked at.
+    let Some(counts) = counts(flow, origin::UNKNOWN) else {
+        return;
+    };
+    let before = segments(counts);
+    if !resets || before == 0 {
+        counts.iif = LOOPBACK;
+    } else if counts.half_closed != 0 && counts.iif != LOOPBACK {
+        // What came before it by a device, and is not entered yet, is left to the next look: as in `pass_over`.
+        replace(&mut counts.segments, before, before.wrapping_add(1));
+    }
+}
+
+/// Enters segments that reached the socket of a flow, if they arrived: see [`comes_by_loopback`].
+#[inline(always)]
+fn enter_new(program: u32, netns: u32, counts: &mut FlowCount, new: u64) {
+    if new != 0 && counts.iif != LOOPBACK {
+        add(&mut counts.matched, new);
+        enter_matched(program, netns, counts.iif, new);
     }
 }
 
@@ -173,9 +200,10 @@ fn catch_up(sock: Sock, flow: &FlowKey, from: u32, to: u32) {
             seen + 1
         };
         if replace(&mut counts.segments, before, after) {
-            if new != 0 {
-                add(&mut counts.matched, new);
-                enter_matched(program::STATE, flow.netns, counts.iif, new);
+            enter_new(program::STATE, flow.netns, counts, new);
+            if to == CLOSE && counts.iif == LOOPBACK {
+                // The next connection with this tuple may go another way.
+                counts.iif = 0;
             }
             return;
         }
@@ -267,9 +295,8 @@ pub fn look(program: u32, netns: u32, packets: u64, counts: &mut FlowCount) {
     };
     // What is sent waits in a queue, and may leave without the socket's lock while another CPU looks as well: one of them
     // enters what is new, and what only the other has seen is entered by the next look.
-    if replace(&mut counts.segments, before, seen + 1) && new != 0 {
-        add(&mut counts.matched, new);
-        enter_matched(program, netns, counts.iif, new);
+    if replace(&mut counts.segments, before, seen + 1) {
+        enter_new(program, netns, counts, new);
     }
 }
 

@@ -19,6 +19,10 @@ pub fn is_icmp(protocol: u8) -> bool {
     protocol == ICMP || protocol == ICMP6
 }
 
+/// Control bits of TCP, see [`tcp_control`].
+pub const SYN: u8 = 0x02;
+pub const RST: u8 = 0x04;
+
 /// The header of IPv6 that says that the packet is a fragment (`IPPROTO_FRAGMENT`).
 const FRAGMENT: u8 = 44;
 
@@ -516,6 +520,18 @@ impl Headers {
             _ => {}
         }
     }
+}
+
+/// The control bits of a TCP segment, whose headers start at `network`; 0 where they cannot be read.
+#[inline(always)]
+pub fn tcp_control(network: u64, ethertype: u16) -> u8 {
+    let size = if ethertype == ETH_IPV4 {
+        words::<1>(network).map_or(0, |[word]| (word & 0x0f) * 4)
+    } else {
+        40
+    };
+    // They are byte 13 of its header.
+    words::<1>(network + size + 8).map_or(0, |[word]| (word >> 40) as u8)
 }
 
 /// Copies at most `N` bytes from the packet, from `network` on. Returns how many.

@@ -118,7 +118,7 @@ pub struct FlowCount {
     pub queued: u64,
     /// Arrived packets that were dropped.
     pub dropped: u64,
-    /// Device of the last arrival.
+    /// Device of the last arrival; [`LOOPBACK`] while a TCP connection stands of which nothing arrives.
     pub iif: u32,
     /// One more than the segments of its TCP socket (`tcp_sock.segs_in`) that are in the books, whichever way
     /// they came; 0 where that is not known. Written under the socket's lock while the connection is open; from

@@ -59,7 +59,7 @@ impl Names<'_> {
                 wire::origin::REMOTE => Origin::Remote,
                 _ => Origin::Unknown,
             },
-            iif: count.iif,
+            iif: arrived_by(count),
             arrived: count.arrived,
             arrived_bytes: count.arrived_bytes,
             sent: count.sent,
@@ -81,6 +81,14 @@ impl Names<'_> {
             sender: count.sender,
             owner: None,
         }
+    }
+}
+
+/// Nothing arrives by the loopback device: a connection by it has none.
+fn arrived_by(count: &wire::FlowCount) -> u32 {
+    match count.iif {
+        wire::LOOPBACK => 0,
+        iif => iif,
     }
 }
 
@@ -253,6 +261,17 @@ mod tests {
         bytes[12..].copy_from_slice(&[192, 0, 2, 10]);
         assert_eq!(address(bytes), IpAddr::V4(Ipv4Addr::new(192, 0, 2, 10)));
         assert_eq!(address([0; 16]), IpAddr::V6(Ipv6Addr::UNSPECIFIED));
+    }
+
+    #[test]
+    fn loopback_is_no_device_by_which_anything_arrives() {
+        let by = |iif| {
+            arrived_by(&wire::FlowCount {
+                iif,
+                ..Default::default()
+            })
+        };
+        assert_eq!([0, wire::LOOPBACK, 2].map(by), [0, 0, 2]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What a firewall of this node keeps from leaving.
 
 use tracer::event::{
-    Body, Chain, Chains, EntryKey, Family, FlowKey, Point, Protocol, Seen, SocketState, Thing,
+    Body, Chain, Chains, EntryKey, Family, FlowKey, Origin, Point, Protocol, Seen, SocketState, Thing,
 };
 use tracer::report::{Confidence, Relation, Where};
 
@@ -226,6 +226,23 @@ fn new_connections_to_who_answered_before_are_missed() {
         story.verdict("K02").explanation
     );
     assert!(kept_in(true).ids().is_empty(), "{:?}", kept_in(true).ids());
+}
+
+/// A firewall that refuses connections answers them in the peer's name, by loopback. Their sockets count that, and nothing arrived.
+#[test]
+fn who_is_refused_by_a_firewall_of_this_node_has_heard_nobody() {
+    let mut story = healthy();
+    story.exchange(client(40_000));
+    for port in 41_000..41_008 {
+        let key = client(port);
+        is_kept_in(&mut story, key, SocketState::SynSent);
+        story.count(key, |flow| flow.origin = Origin::Unknown);
+        story.socket(key, Some(SocketState::SynSent), SocketState::Close, "curl");
+        story.tick();
+    }
+    assert_eq!(story.ids(), ["K02"]);
+    let ledger = story.report().ledger;
+    assert_eq!((ledger.delivered, ledger.unexplained), (ledger.arrived, 0));
 }
 
 /// In each half second one packet of a connection is dropped by the firewall, and so many leave and are answered; for so many

@@ -14,6 +14,8 @@ pub(super) const ALL: &[Scenario] = &[
     NFT_FORWARD,
     NFT_OUTPUT,
     NEW_ONES_KEPT_IN,
+    REFUSED_BY_OWN_FIREWALL,
+    LED_TO_OWN_PROXY,
     ONE_IN_EIGHT_KEPT_IN,
     BRIDGE_FILTERED,
     BRIDGED_UPLINK_FILTERED,
@@ -289,6 +291,58 @@ const NEW_ONES_KEPT_IN: Scenario = Scenario {
          add rule inet broken output tcp dport 8080 tcp flags syn / syn,ack drop",
     )],
     ..NFT_OUTPUT
+};
+
+/// What refuses them comes by loopback, in the name of who was asked: it has not arrived, though the sockets count it.
+const REFUSED_BY_OWN_FIREWALL: Scenario = Scenario {
+    name: "refused-by-own-firewall",
+    title: "a firewall of the node refuses what its processes ask for",
+    breaks: "A chain at output refuses TCP to port 8080, with a reset over IPv4 and with a message over IPv6.",
+    says: "K02, where: guest kernel. Drops NETFILTER_DROP at nft_do_chain, at output, of what the node was sending; next to nothing \
+           is unexplained.",
+    break_it: &[Step::Nft(
+        Place::Node,
+        "add table inet broken; \
+         add chain inet broken output { type filter hook output priority 0; }; \
+         add rule inet broken output meta nfproto ipv4 tcp dport 8080 reject with tcp reset; \
+         add rule inet broken output tcp dport 8080 reject",
+    )],
+    traffic: &[PEER_SERVER, NODE_CLIENT, NODE_PING],
+    ..NFT_OUTPUT
+};
+
+/// Connections are opened and closed by loopback, and have the addresses of those outside that nobody asks.
+const LED_TO_OWN_PROXY: Scenario = Scenario {
+    name: "led-to-own-proxy",
+    title: "a healthy node whose processes ask the internet by a proxy on the node",
+    breaks: "Nothing: a rule at output redirects what is for port 8080 to a proxy on the node itself, which answers, as a service \
+             mesh does.",
+    says: "Healthy, no verdict: what goes by loopback has not arrived, and next to nothing is unexplained.",
+    setup: &[Step::Nft(
+        Place::Node,
+        "add table inet mesh; \
+         add chain inet mesh output { type nat hook output priority -100; }; \
+         add rule inet mesh output tcp dport 8080 redirect to :9999",
+    )],
+    traffic: &[
+        PEER_SERVER,
+        Actor {
+            name: "proxy",
+            addresses: &["[::]:9999"],
+            ..NODE_SERVER
+        },
+        NODE_CLIENT,
+        NODE_PING,
+    ],
+    break_it: &[Step::Start(Actor {
+        name: "knock",
+        role: Role::Knock,
+        ..NODE_CLIENT
+    })],
+    heal: &[Step::Stop("knock")],
+    expect: SOUND,
+    late: false,
+    ..REPLIES_FILTERED
 };
 
 /// Requests, answers and acknowledgements are lost; each connection goes on, slower.
