@@ -34,7 +34,7 @@ pub fn arrival(ctx: BtfTracePointContext) -> i32 {
     }
     if index == LOOPBACK {
         // Nearly all that comes by it stays between two ends that are one address.
-        if headers.protocol == TCP && headers.countable && !is_loopback(&flow) {
+        if headers.protocol == TCP && headers.countable && !headers.is_fragment && !is_loopback(&flow) {
             let control = tcp_control(network, ethertype);
             if control & (SYN | RST) != 0 {
                 comes_by_loopback(&flow, control & RST != 0);

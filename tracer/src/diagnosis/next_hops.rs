@@ -3,9 +3,10 @@
 //! The kernel chooses one for each flow by a hash of its addresses, or its ports too (`fib_multipath_hash_policy`). Whether the next hop
 //! answers it asks over IPv4 only, and only where `fib_multipath_use_neigh` is on (`fib_select_multipath`, net/ipv4/fib_semantics.c).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use super::hops::PEERS;
 use super::path::uplinks;
 use super::sufferers::Sufferer;
 use super::suffering::Suffering;
@@ -21,6 +22,9 @@ use crate::shell::quoted;
 /// Packets that must have been dropped since their next hop is silent. It was asked three times by then, a second apart
 /// (`neigh_timer_handler`, net/core/neighbour.c).
 const PACKETS: u64 = 2;
+
+/// Flows that ask in vain and are held against these routes, at most.
+const ASKING: usize = 1024;
 
 /// A silent next hop of a route that has others, which are not.
 struct Silent<'a> {
@@ -95,16 +99,31 @@ fn all(model: &Model) -> Vec<Silent<'_>> {
     silent.collect()
 }
 
-/// That a silent next hop is one of several, with a leading space.
-pub(super) fn told(model: &Model) -> String {
-    let all = distinct(all(model).iter().map(Silent::told));
+/// That a silent next hop, by whose route what is for some of these peers goes, is one of several; with a leading space. `go_on`: what
+/// others send is answered.
+pub(super) fn told(model: &Model, peers: &[(u32, IpAddr)], go_on: bool) -> String {
+    let all = all(model);
     if all.is_empty() {
         return String::new();
     }
-    format!(
-        " {}: only the flows that fall to it lose what they send, those that fall to the others go on.",
-        list(&all)
-    )
+    let routes: BTreeSet<(u32, &Thing)> = peers
+        .iter()
+        .take(PEERS)
+        .filter_map(|(netns, peer)| Some((*netns, model.settings().chosen(*netns, *peer)?.0)))
+        .collect();
+    let its = all.iter().filter(|hop| routes.contains(&(hop.netns, hop.route)));
+    text(&distinct(its.map(Silent::told)), go_on)
+}
+
+fn text(hops: &[String], go_on: bool) -> String {
+    match (hops, go_on) {
+        ([], _) => String::new(),
+        (hops, true) => format!(
+            " {}: only the flows that fall to it lose what they send, those that fall to the others go on.",
+            list(hops)
+        ),
+        (hops, false) => format!(" {}: what falls to it does not leave.", list(hops)),
+    }
 }
 
 /// What is found where others answer at the same ports, so that no peer is silent.
@@ -114,20 +133,29 @@ pub(super) fn examine(view: &View<'_>) -> Option<Finding> {
     let first = all.first()?;
     let lost = all.iter().map(|hop| hop.lost).reduce(Spell::and)?;
     let namespaces: BTreeSet<u32> = all.iter().map(|hop| hop.netns).collect();
-    let goes_by = |key: &FlowKey| {
-        let route = model.settings().chosen(key.netns, key.remote);
-        route.is_some_and(|(route, _)| {
-            let mut hops = all.iter();
-            hops.any(|hop| hop.netns == key.netns && hop.route == route)
+    let mut known: BTreeMap<(u32, IpAddr), bool> = BTreeMap::new();
+    let mut goes_by = |key: &FlowKey| {
+        let to = (key.netns, key.remote);
+        *known.entry(to).or_insert_with(|| {
+            let route = model.settings().chosen(to.0, to.1);
+            route.is_some_and(|(route, _)| {
+                let mut hops = all.iter();
+                hops.any(|hop| hop.netns == to.0 && hop.route == route)
+            })
         })
     };
-    let asking = view.asking().iter().map(|(plight, _)| &plight.key);
-    let shown = model
-        .books()
-        .sightings()
-        .filter(|(key, _)| ends::next_hop_is_silent(key))
-        .filter_map(|(_, sighting)| sighting.flow.as_ref());
-    let flows: BTreeSet<FlowKey> = asking.chain(shown).filter(|key| goes_by(key)).copied().collect();
+    let books = model.books();
+    let recent = books
+        .lines()
+        .filter(|(key, line)| ends::next_hop_is_silent(key) && line.last >= lost.since);
+    let shown = recent.filter_map(|(key, _)| books.sighting(key)?.flow);
+    let mut flows: BTreeSet<FlowKey> = shown.filter(&mut goes_by).collect();
+    // What is for a neighbour that is switched off ends at the same place, and falls to no gateway.
+    if flows.is_empty() {
+        return None;
+    }
+    let asking = view.asking().iter().take(ASKING).map(|(plight, _)| plight.key);
+    flows.extend(asking.filter(&mut goes_by));
     let mut sufferer = Sufferer::in_turn(model);
     let suffering = Suffering::of(view.flows(|key, _| flows.contains(key)).map(&mut sufferer));
     let places: BTreeSet<(u32, u32)> = all
@@ -156,9 +184,10 @@ pub(super) fn examine(view: &View<'_>) -> Option<Finding> {
         ));
     }
     let explanation = format!(
-        "Since {} a part of what this node sends has not left: a next hop does not tell its link-layer address.{}{}",
+        "Since {} a part of what is to leave by {} does not: a next hop does not tell its link-layer address.{}{}",
         moment(model, lost.since),
-        told(model),
+        list(&distinct(all.iter().map(|hop| hop.device.to_owned()))),
+        text(&distinct(all.iter().map(Silent::told)), true),
         suffering.affected()
     );
     Some(Finding {

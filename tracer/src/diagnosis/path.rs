@@ -140,7 +140,11 @@ fn silent(view: &View<'_>) -> Option<Finding> {
             list(&hops)
         ),
     };
-    let one_of_several = next_hops::told(model);
+    let one_of_several = next_hops::told(
+        model,
+        &case.peers,
+        case.ended.is_none() && (case.others > 0 || !case.there.is_empty()),
+    );
     let by_hand = hops::set_by_hand(model, &case.peers);
     let pinned = match list(&by_hand) {
         none if none.is_empty() => String::new(),

@@ -3,17 +3,21 @@
 //! Where the rule came while tracer looked, R37 tells of it. Rules that stood at the start are not read; but a flow that leaves so has a
 //! twin: the one that the socket knows, with the same ports and an address of this node.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
+
+use foldhash::fast::RandomState;
 
 use super::path::{self, ARRIVALS};
 use super::sufferers::Sufferer;
 use super::suffering::Suffering;
-use super::ways::{self, forget};
+use super::ways::{self, forget, tracked};
 use super::words::{command, count, distinct, list};
 use super::{About, Finding, Rule, View, effects, evidence};
-use crate::event::{FlowKey, Protocol};
+use crate::event::{FlowKey, Protocol, value};
+use crate::model::Model;
 use crate::model::clock::When;
+use crate::model::latest::Latest;
 use crate::model::plight::Plight;
 use crate::report::{Confidence, Where};
 
@@ -26,12 +30,13 @@ pub(super) const SOURCE: Rule = Rule {
     about: About {
         signature: "Requests of this node leave by an uplink from an address that no device of it has, at least two of them with the \
                     ports of connections that sockets of it open from its own address; nobody who was asked so answers, and nothing \
-                    has arrived for that address. A weak sign where nobody else is answered either.",
+                    has arrived for that address. A weak sign where nobody else is answered; and \
+                    where only one peer is asked so, which answers nothing else either, and the address is of no network on a link.",
         meaning: "A rule of the firewall translates the source (snat, SNAT), or did when these connections began. What comes back for that \
                   address does not come to this node, unless somebody leads it here; the sockets wait in vain.",
         check: &[
-            "nft -a list ruleset; iptables-save -t nat",
-            "conntrack -L --src-nat ADDRESS",
+            "nft -a list ruleset; iptables-save -t nat; ip6tables-save -t nat",
+            "conntrack -L --src-nat ADDRESS  # with -f ipv6 for one of IPv6",
             "ip address show to ADDRESS",
         ],
         mend: &[
@@ -77,37 +82,60 @@ fn asked(key: &FlowKey) -> Asked {
 /// All of it, by namespace and address.
 fn all<'a>(view: &View<'a>) -> BTreeMap<(u32, IpAddr), Leaving<'a>> {
     let node = view.model.node();
-    let mut is_own: BTreeMap<(u32, IpAddr), bool> = BTreeMap::new();
-    let mut all: BTreeMap<(u32, IpAddr), Leaving<'a>> = BTreeMap::new();
-    let mut own: Vec<&'a Plight> = Vec::new();
-    for (plight, place) in view.asking() {
-        let from = (plight.key.netns, plight.key.local);
-        if *is_own
-            .entry(from)
-            .or_insert_with(|| node.has_address(from.0, from.1))
-        {
-            own.push(plight);
-        } else {
-            all.entry(from).or_default().asking.push((*plight, *place));
-        }
-    }
+    let mut known = Latest::default();
+    let mut is_own = |key: &FlowKey| {
+        let from = (key.netns, key.local);
+        known.of(from, || node.has_address(from.0, from.1))
+    };
     // Mostly there are none.
-    if !all.is_empty() {
-        let own: BTreeMap<Asked, &Plight> = own
-            .into_iter()
-            .map(|plight| (asked(&plight.key), plight))
-            .collect();
-        for leaving in all.values_mut() {
-            for (plight, _) in &leaving.asking {
-                let twin = own.get(&asked(&plight.key)).copied();
-                leaving.twins += usize::from(twin.is_some());
-                leaving.own.extend(twin.map(|twin| twin.key.local));
-                leaving.known.push(twin.unwrap_or(plight));
-            }
-        }
-        all.retain(|_, leaving| leaving.twins >= TWINS);
+    if view.asking().iter().all(|(plight, _)| is_own(&plight.key)) {
+        return BTreeMap::new();
     }
+    let (own, others): (Vec<_>, Vec<_>) = view
+        .asking()
+        .iter()
+        .copied()
+        .partition(|(plight, _)| is_own(&plight.key));
+    if own.is_empty() {
+        return BTreeMap::new();
+    }
+    let mut twins: HashMap<Asked, Option<&'a Plight>, RandomState> = HashMap::default();
+    for (plight, _) in &others {
+        twins.insert(asked(&plight.key), None);
+    }
+    for (plight, _) in own {
+        if let Some(twin) = twins.get_mut(&asked(&plight.key)) {
+            *twin = Some(plight);
+        }
+    }
+    let mut all: BTreeMap<(u32, IpAddr), Leaving<'a>> = BTreeMap::new();
+    for (plight, place) in others {
+        let twin = twins.get(&asked(&plight.key)).copied().flatten();
+        let leaving = all.entry((plight.key.netns, plight.key.local)).or_default();
+        leaving.asking.push((plight, place));
+        leaving.twins += usize::from(twin.is_some());
+        leaving.own.extend(twin.map(|twin| twin.key.local));
+        leaving.known.push(twin.unwrap_or(plight));
+    }
+    all.retain(|_, leaving| leaving.twins >= TWINS);
     all
+}
+
+/// Something of an address of this node was answered since, by one of these peers.
+fn are_there(model: &Model, netns: u32, peers: &BTreeSet<IpAddr>, since: u64) -> bool {
+    let mut flows = model.flows().iter();
+    flows.any(|(key, flow)| {
+        flow.last_arrived > When::at(since)
+            && key.netns == netns
+            && peers.contains(&key.remote)
+            && model.node().has_address(netns, key.local)
+    })
+}
+
+/// The address is of a network that is on a link of this node: who asks there for its link-layer address is told none.
+fn is_on_link(model: &Model, netns: u32, address: IpAddr) -> bool {
+    let route = model.settings().route(netns, address);
+    route.is_some_and(|(_, leads)| value::after(leads, value::GATEWAY).is_none())
 }
 
 fn translated(view: &View<'_>) -> Option<Finding> {
@@ -129,12 +157,16 @@ fn translated(view: &View<'_>) -> Option<Finding> {
     let silences = path::silences(model, leaving.asking.iter().map(|(_, place)| *place));
     let since = silences.iter().map(|(_, silence)| silence.since).min()?;
     let others = ways::others_are_answered(model, netns, since);
+    let asked: BTreeSet<IpAddr> = silences.iter().map(|(peer, _)| peer.address).collect();
+    // Others may lead the address here all the same, and a single peer be switched off.
+    let is_sure = others
+        && (asked.len() >= 2 || is_on_link(model, netns, address) || are_there(model, netns, &asked, since));
     let suffering = Suffering::of(leaving.known.iter().map(|plight| Sufferer::from(*plight)));
-    let peers = distinct(silences.iter().map(|(peer, _)| peer.address.to_string()));
+    let peers = distinct(asked.iter().map(ToString::to_string));
     let own = distinct(leaving.own.iter().map(ToString::to_string));
     let explanation = format!(
         "What this node sends to {} leaves from {address}, which no device of it has: {} have the ports of connections that sockets of \
-         this node open from {}. Nothing has arrived for {address}{}. A rule of its firewall translates the source, or did when they \
+         this node open from {}. Nothing has arrived for {address} since the start{}. A rule of its firewall translates the source, or did when they \
          began.{}",
         list(&peers),
         count(leaving.twins as u64, "flow"),
@@ -150,7 +182,7 @@ fn translated(view: &View<'_>) -> Option<Finding> {
     let namespaces = BTreeSet::from([netns]);
     let state = evidence::state(address.to_string(), "no device of this node has it".to_owned());
     Some(Finding {
-        confidence: if others {
+        confidence: if is_sure {
             Confidence::Strong
         } else {
             Confidence::Weak
@@ -167,8 +199,15 @@ fn translated(view: &View<'_>) -> Option<Finding> {
         prevent: vec![line(forget("--src-nat", address))],
         check: vec![
             line(format!("nft -a list ruleset  # snat to {address}")),
-            line("iptables-save -t nat".to_owned()),
-            line(format!("conntrack -L --src-nat {address}")),
+            line(format!(
+                "{} -t nat",
+                if address.is_ipv4() {
+                    "iptables-save"
+                } else {
+                    "ip6tables-save"
+                }
+            )),
+            line(tracked("-L", "--src-nat", address)),
         ],
         remedy: vec![format!(
             "Delete the rule that gives {address}, or let it name an address that this node has. Risk: it may be there on purpose, \

@@ -23,7 +23,7 @@ use crate::report::{Confidence, Where};
 
 use astray::{Gone, Policy, Way};
 pub(super) use astray::{is_given, leads_astray};
-pub(super) use told::forget;
+pub(super) use told::{forget, tracked};
 
 /// R37: the way out leads elsewhere than before.
 pub(super) const CHANGED: Rule = Rule {

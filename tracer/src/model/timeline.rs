@@ -103,9 +103,7 @@ impl Change {
             noticed: false,
         }
     }
-}
 
-impl Change {
     /// What it did to the rules of nf_tables, as far as that can be read; nothing where it is of something else.
     pub(crate) fn rules(&self) -> Vec<Did> {
         match &self.subject {

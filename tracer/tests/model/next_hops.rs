@@ -50,6 +50,7 @@ fn goes_on(story: &mut Story) {
         story.exchange(client(40_000));
         story.exchange(client(40_001));
         story.add(unsent.clone(), 1);
+        story.example(unsent.clone(), client(40_002), None, "curl");
     });
 }
 
@@ -90,4 +91,37 @@ fn a_silent_one_by_which_nothing_is_to_go_harms_nobody() {
     let mut story = node(&[("10.10.0.1", ANSWERS), ("10.10.0.9", "FAILED")]);
     story.rounds(8, |story| story.exchange(client(40_000)));
     assert_eq!(story.ids(), [""; 0]);
+}
+
+/// A neighbour on the link is switched off, and nothing falls to the next hop that is, too.
+#[test]
+fn what_is_for_a_neighbour_that_is_switched_off_falls_to_no_next_hop() {
+    let mut story = node(&[("10.10.0.1", ANSWERS), ("10.10.0.9", "FAILED")]);
+    let on_link = Thing::Route {
+        table: 254,
+        action: "unicast".to_owned(),
+        destination: ip("10.10.0.0"),
+        prefix: 24,
+        metric: 0,
+    };
+    set(&mut story, on_link, Some("dev eth0"), Seen::Found, None);
+    let unsent = EntryKey {
+        incoming: false,
+        iif: 0,
+        ..drop("NEIGH_FAILED", "neigh_invalidate", Protocol::Tcp)
+    };
+    let neighbour = flow(Protocol::Tcp, "10.10.0.2", 40_002, "10.10.0.77", 80);
+    story.rounds(8, |story| {
+        story.exchange(client(40_000));
+        story.add(unsent.clone(), 1);
+        story.example(unsent.clone(), neighbour, None, "curl");
+    });
+    // That one never answered.
+    let verdict = story.verdict("D01");
+    assert_eq!(verdict.confidence, Confidence::Weak);
+    assert!(
+        !verdict.explanation.contains("next hops"),
+        "{}",
+        verdict.explanation
+    );
 }

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use super::Lost;
 use crate::diagnosis::effects;
-use crate::diagnosis::hops::gateway;
+use crate::diagnosis::hops::{PEERS, gateway};
 use crate::diagnosis::tolls::Toll;
 use crate::diagnosis::words::{command, count, distinct, ip, list, moment};
 use crate::event::{Fate, FlowKey, Protocol, Thing, value};
@@ -18,10 +18,12 @@ use crate::model::growth::Spell;
 use crate::model::timeline::Subject;
 use crate::shell::quoted;
 
-/// Who sends these packets has a wrong entry: they come from another node, none of the devices by which this one is reached is seen to
+/// Who sends these packets has a wrong entry: they come from another node for an address of this one, none of the devices by which this one is reached is seen to
 /// have had another address, and by the one that this has connections got what was sent to them.
 pub(super) fn is_wrong_at_sender(model: &Model, key: &FlowKey, iif: u32) -> bool {
-    model.node().is_over_uplink(key.netns, iif)
+    let node = model.node();
+    node.is_over_uplink(key.netns, iif)
+        && node.has_address(key.netns, key.local)
         && address(model, key.netns, iif).is_some()
         && !has_changed(model, key.netns)
         && reached(model, key.netns, iif).is_some()
@@ -61,15 +63,23 @@ fn has_changed(model: &Model, netns: u32) -> bool {
     told || differs()
 }
 
-/// Packets of TCP that reached their sockets by the device since the start. Of datagrams many go to groups, which have link-layer
+/// Packets of TCP that reached their sockets by the device, or by one that stands on it, since the start. Of datagrams many go to groups, which have link-layer
 /// addresses of their own.
 fn reached(model: &Model, netns: u32, index: u32) -> Option<Spell> {
     let is_its = |fate: Fate, protocol: Protocol| (fate, protocol) == (Fate::Matched, Protocol::Tcp);
+    let devices: BTreeSet<u32> = model
+        .node()
+        .standing_on(netns, index)
+        .map(|device| device.index)
+        .collect();
     let lines = model
         .books()
         .lines()
         .filter(|(key, line)| {
-            (key.netns, key.iif) == (netns, index) && is_its(key.fate, key.protocol) && line.packets > 0
+            key.netns == netns
+                && devices.contains(&key.iif)
+                && is_its(key.fate, key.protocol)
+                && line.packets > 0
         })
         .map(|(_, line)| Spell {
             since: line.last,
@@ -127,11 +137,12 @@ impl<'a> Device<'a> {
         self.flows.iter().map(|key| key.local).collect()
     }
 
-    /// The neighbours that send it, where it comes the way that requests leave.
+    /// The neighbours that send it, where it comes the way that requests leave: nearly all of them by the same.
     fn senders(&self, model: &Model) -> BTreeSet<IpAddr> {
         let remotes: BTreeSet<IpAddr> = self.flows.iter().map(|key| key.remote).collect();
         remotes
             .into_iter()
+            .take(PEERS)
             .map(|remote| gateway(model, self.netns, remote).unwrap_or(remote))
             .collect()
     }
@@ -194,6 +205,10 @@ pub(super) fn advice(model: &Model, lost: &Lost<'_>) -> (Vec<String>, Vec<String
         check.push(line(format!("ip -br link show dev {dev}")));
         for own in device.own().into_iter().take(SHOWN) {
             let ip = ip(own);
+            // It may be that of a VLAN, or of a bond: what they send goes out as the device alone would not send it.
+            let face = model.node().face(device.netns, device.index, own);
+            let face = model.node().device_name(device.netns, face);
+            let face = quoted(&face);
             check.push(line(format!(
                 "tcpdump -c 5 -eni {dev} dst host {own}  # the link-layer addresses of who sends, and to which it does"
             )));
@@ -202,12 +217,12 @@ pub(super) fn advice(model: &Model, lost: &Lost<'_>) -> (Vec<String>, Vec<String
             ));
             if own.is_ipv4() {
                 check.push(line(format!(
-                    "arping -D -c 3 -I {dev} {own}  # whether another machine has the address too and answers for it"
+                    "arping -D -c 3 -I {face} {own}  # whether another machine has the address too and answers for it"
                 )));
                 // `arp_process` (net/ipv4/arp.c) updates an entry that is there; `__neigh_update` (net/core/neighbour.c) lets nothing but
                 // the administrator change one that is NUD_PERMANENT.
                 remedy.push(line(format!(
-                    "arping -U -c 3 -I {dev} {own}  # tells all neighbours the address {has}. Risk: low, where no other machine has \
+                    "arping -U -c 3 -I {face} {own}  # tells all neighbours the address {has}. Risk: low, where no other machine has \
                      {own} by right. One who has an entry that was set by hand does not heed it."
                 )));
             }

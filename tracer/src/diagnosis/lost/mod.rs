@@ -1,8 +1,8 @@
 //! Packets arrive for a socket that waits for them and never reach it, whatever the cause.
 //!
 //! What flows lose falls into kinds, by the kernel's reason and place (`kinds`), and each kind has a rule (`rules`) and its
-//! commands (`commands`); `table` is of tracked connections, `link_address` of what is for another link-layer address, `partly` of flows that lose some packets and go on,
-//! `barred` of servers that a firewall cuts off.
+//! commands (`commands`); `table` is of tracked connections, `link_address` of what is for another link-layer address, `partly` of
+//! flows that lose some packets and go on, `barred` of servers that a firewall cuts off.
 
 mod barred;
 mod commands;
@@ -169,8 +169,8 @@ pub(super) struct Losses<'a> {
     /// What is known of each end, by its place.
     ways: BTreeMap<usize, Way>,
     returned: Returned,
-    /// Whether who sends what the last flow loses has a wrong link-layer address for it.
-    misled: Latest<(u32, u32, IpAddr), bool>,
+    /// Whether who sends what is lost has a wrong link-layer address for it, by device and address.
+    misled: BTreeMap<(u32, u32, IpAddr), bool>,
     /// Whether a socket waits for anybody at the local end of the last flow.
     listens: Latest<(Port, IpAddr), bool>,
 }
@@ -184,7 +184,7 @@ impl<'a> Losses<'a> {
             partly: Partly::nothing(model),
             ways: BTreeMap::new(),
             returned: kinds::returned(model),
-            misled: Latest::default(),
+            misled: BTreeMap::new(),
             listens: Latest::default(),
         }
     }
@@ -265,9 +265,10 @@ impl<'a> Losses<'a> {
     /// See [`link_address::is_wrong_at_sender`].
     fn is_misled(&mut self, model: &Model, plight: &Plight) -> bool {
         let (key, iif) = (&plight.key, plight.iif);
-        self.misled.of((key.netns, iif, key.local), || {
-            link_address::is_wrong_at_sender(model, key, iif)
-        })
+        *self
+            .misled
+            .entry((key.netns, iif, key.local))
+            .or_insert_with(|| link_address::is_wrong_at_sender(model, key, iif))
     }
 
     /// A flow that does not starve, or is not told to, lost packets to drops, where no other rule tells of it.

@@ -93,8 +93,14 @@ impl Way<'_> {
 
 /// The command by which what was translated is forgotten.
 pub(in crate::diagnosis) fn forget(how: &str, address: IpAddr) -> String {
-    let family = if address.is_ipv4() { "" } else { " -f ipv6" };
     format!(
-        "conntrack -D{family} {how} {address}  # Once the rule is gone: what began with it keeps that address. Risk: low, it reaches nobody."
+        "{}  # Once the rule is gone: what began with it keeps that address. Risk: low, it reaches nobody.",
+        tracked("-D", how, address)
     )
+}
+
+/// What conntrack does with what was translated so.
+pub(in crate::diagnosis) fn tracked(does: &str, how: &str, address: IpAddr) -> String {
+    let family = if address.is_ipv4() { "" } else { " -f ipv6" };
+    format!("conntrack {does}{family} {how} {address}")
 }
