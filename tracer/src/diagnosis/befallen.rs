@@ -12,6 +12,7 @@ use super::numbers::Numbers;
 use super::path::{self, Asking};
 use crate::model::Model;
 use crate::model::last_drops::LastDrop;
+use crate::model::latest::Latest;
 use crate::model::plight::Plight;
 
 /// All flows that something befalls, or did lately, in the order of their keys.
@@ -21,6 +22,8 @@ pub(super) struct Befallen<'a> {
     ends: Vec<&'a LastDrop>,
     /// Flows that are part of a silence and say something of the path, each with the place of that.
     pub asking: Vec<Asking<'a>>,
+    /// Some of these have an address of this node, and others one that it does not have.
+    pub ask_from_elsewhere_too: bool,
     /// What is lost before sockets.
     pub losses: Losses<'a>,
     shut: OnceCell<Shut<'a>>,
@@ -35,6 +38,8 @@ impl<'a> Befallen<'a> {
         let (mut dropped, mut asking) = (Vec::new(), Vec::new());
         let mut ends = Ends::default();
         let mut losses = Losses::new(model);
+        let mut is_own = Latest::default();
+        let (mut from_own, mut from_others) = (false, false);
         for plight in model.plights() {
             let last = plight.last_drop.as_deref().zip(plight.dropped);
             let end = last.map(|(drop, spell)| {
@@ -43,13 +48,21 @@ impl<'a> Befallen<'a> {
                 (drop, place, spell)
             });
             losses.add(model, plight, end);
-            asking.extend(path::asking(view, plight));
+            if let Some(one) = path::asking(view, plight) {
+                let (netns, local) = (plight.key.netns, plight.key.local);
+                match is_own.of((netns, local), || model.node().has_address(netns, local)) {
+                    true => from_own = true,
+                    false => from_others = true,
+                }
+                asking.push(one);
+            }
         }
         losses.name(model);
         let mut all = Self {
             dropped,
             ends: ends.all,
             asking,
+            ask_from_elsewhere_too: from_own && from_others,
             losses,
             shut: OnceCell::new(),
             filtered: Filtered::default(),

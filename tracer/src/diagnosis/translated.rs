@@ -88,7 +88,7 @@ fn all<'a>(view: &View<'a>) -> BTreeMap<(u32, IpAddr), Leaving<'a>> {
         known.of(from, || node.has_address(from.0, from.1))
     };
     // Mostly there are none.
-    if view.asking().iter().all(|(plight, _)| is_own(&plight.key)) {
+    if !view.befallen().ask_from_elsewhere_too {
         return BTreeMap::new();
     }
     let (own, others): (Vec<_>, Vec<_>) = view
@@ -96,9 +96,6 @@ fn all<'a>(view: &View<'a>) -> BTreeMap<(u32, IpAddr), Leaving<'a>> {
         .iter()
         .copied()
         .partition(|(plight, _)| is_own(&plight.key));
-    if own.is_empty() {
-        return BTreeMap::new();
-    }
     let mut twins: HashMap<Asked, Option<&'a Plight>, RandomState> = HashMap::default();
     for (plight, _) in &others {
         twins.insert(asked(&plight.key), None);
