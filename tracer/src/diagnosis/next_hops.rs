@@ -11,7 +11,7 @@ use super::path::uplinks;
 use super::sufferers::Sufferer;
 use super::suffering::Suffering;
 use super::words::{command, distinct, ip, list, moment};
-use super::{Finding, View, evidence};
+use super::{Finding, View, evidence, ways};
 use crate::event::{FlowKey, Thing, value};
 use crate::model::Model;
 use crate::model::ends::{self, Sign};
@@ -183,11 +183,14 @@ pub(super) fn examine(view: &View<'_>) -> Option<Finding> {
                 .to_owned(),
         ));
     }
+    let go_on = namespaces
+        .iter()
+        .any(|netns| ways::others_are_answered(model, *netns, lost.since));
     let explanation = format!(
         "Since {} a part of what is to leave by {} does not: a next hop does not tell its link-layer address.{}{}",
         moment(model, lost.since),
         list(&distinct(all.iter().map(|hop| hop.device.to_owned()))),
-        text(&distinct(all.iter().map(Silent::told)), true),
+        text(&distinct(all.iter().map(Silent::told)), go_on),
         suffering.affected()
     );
     Some(Finding {

@@ -36,8 +36,8 @@ pub(super) const SILENT: Rule = Rule {
     place: Some(Where::DataPath),
     about: About {
         signature: "This node makes requests, by TCP again and again, and nothing comes back by an uplink; nothing that did was \
-                    dropped here. Where the next hop does not tell its link-layer address they do not even leave; where it is one of several of a route, that \
-                    is enough. A weak sign where \
+                    dropped here. Where the next hop does not tell its link-layer address they do not even leave; where it is one \
+                    of several of a route, that is enough. A weak sign where \
                     only peers are silent that never answered, and not for want of a gateway's link-layer address; where ICMP says meanwhile that what was asked for cannot be \
                     reached, and the peers are there all the same, or are asked by UDP only; and where what neighbours said on \
                     the link was dropped here, or the node's own firewall drops what it is to pass on to or from these peers.",

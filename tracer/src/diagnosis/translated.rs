@@ -65,8 +65,8 @@ struct Leaving<'a> {
     twins: usize,
 }
 
-/// What two flows share of which one is the other with its source translated. Ports stay where they are free (`nf_nat_l4proto_unique_tuple`,
-/// net/netfilter/nf_nat_core.c).
+/// What two flows share of which one is the other with its source translated. Ports stay where they are free
+/// (`nf_nat_l4proto_unique_tuple`, net/netfilter/nf_nat_core.c).
 type Asked = (u32, Protocol, u16, IpAddr, u16);
 
 fn asked(key: &FlowKey) -> Asked {
@@ -81,16 +81,16 @@ fn asked(key: &FlowKey) -> Asked {
 
 /// All of it, by namespace and address.
 fn all<'a>(view: &View<'a>) -> BTreeMap<(u32, IpAddr), Leaving<'a>> {
+    // Mostly there are none.
+    if !view.befallen().ask_from_elsewhere_too {
+        return BTreeMap::new();
+    }
     let node = view.model.node();
     let mut known = Latest::default();
     let mut is_own = |key: &FlowKey| {
         let from = (key.netns, key.local);
         known.of(from, || node.has_address(from.0, from.1))
     };
-    // Mostly there are none.
-    if !view.befallen().ask_from_elsewhere_too {
-        return BTreeMap::new();
-    }
     let (own, others): (Vec<_>, Vec<_>) = view
         .asking()
         .iter()
@@ -163,8 +163,8 @@ fn translated(view: &View<'_>) -> Option<Finding> {
     let own = distinct(leaving.own.iter().map(ToString::to_string));
     let explanation = format!(
         "What this node sends to {} leaves from {address}, which no device of it has: {} have the ports of connections that sockets of \
-         this node open from {}. Nothing has arrived for {address} since the start{}. A rule of its firewall translates the source, or did when they \
-         began.{}",
+         this node open from {}. Nothing has arrived for {address} since the start{}. A rule of its firewall \
+         translates the source, or did when they began.{}",
         list(&peers),
         count(leaving.twins as u64, "flow"),
         list(&own),

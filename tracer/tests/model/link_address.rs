@@ -5,6 +5,7 @@ use tracer::report::{Confidence, Relation, Verdict, Where};
 
 use crate::pairing::set;
 use crate::story::*;
+use crate::unroutable::default_route;
 
 const RIGHT: &str = "up, carrier, mtu 1500, address 02:00:00:00:00:02";
 const OTHER: &str = "up, carrier, mtu 1500, address 02:00:00:00:00:03";
@@ -35,16 +36,9 @@ fn only(story: &mut Story, id: &str) -> (Verdict, Where) {
 fn a_wrong_entry_at_the_gateway_is_the_paths_fault() {
     let mut story = healthy();
     set(&mut story, link(), Some(RIGHT), Seen::Found, None);
-    let default = Thing::Route {
-        table: 254,
-        action: "unicast".to_owned(),
-        destination: ip("0.0.0.0"),
-        prefix: 0,
-        metric: 0,
-    };
     set(
         &mut story,
-        default,
+        default_route(),
         Some("via 10.10.0.1 dev eth0"),
         Seen::Found,
         None,

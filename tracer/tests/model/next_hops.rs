@@ -5,24 +5,18 @@ use tracer::report::{Confidence, Where};
 
 use crate::pairing::set;
 use crate::story::*;
+use crate::unroutable::default_route;
 
 /// A healthy node whose default route has these next hops, and the state of each neighbour.
 fn node(hops: &[(&str, &str)]) -> Story {
     let mut story = healthy();
-    let default = Thing::Route {
-        table: 254,
-        action: "unicast".to_owned(),
-        destination: ip("0.0.0.0"),
-        prefix: 0,
-        metric: 0,
-    };
     let leads: String = hops
         .iter()
         .map(|(hop, _)| format!(" nexthop via {hop} dev eth0 weight 1"))
         .collect();
     set(
         &mut story,
-        default,
+        default_route(),
         Some(&format!("proto boot{leads}")),
         Seen::Found,
         None,

@@ -7,6 +7,7 @@ use tracer::event::{
 use tracer::report::{Cause, Confidence, Fact, Relation, Where};
 
 use crate::story::*;
+use crate::unroutable::default_route;
 
 const NETWORKD: &str = "systemd-networkd.service";
 const UPGRADE: &str = "apt-daily-upgrade.service";
@@ -224,16 +225,9 @@ fn a_change_with_which_it_began_is_not_said_to_be_before_it() {
         device: "lxc1".to_owned(),
     };
     set(&mut story, link, Some("up, carrier, mtu 1500"), Seen::Found, None);
-    let default = Thing::Route {
-        table: 254,
-        action: "unicast".to_owned(),
-        destination: ip("0.0.0.0"),
-        prefix: 0,
-        metric: 0,
-    };
     set(
         &mut story,
-        default,
+        default_route(),
         Some("via 10.10.0.1 dev eth0"),
         Seen::Found,
         None,

@@ -18,8 +18,8 @@ use crate::model::growth::Spell;
 use crate::model::timeline::Subject;
 use crate::shell::quoted;
 
-/// Who sends these packets has a wrong entry: they come from another node for an address of this one, none of the devices by which this one is reached is seen to
-/// have had another address, and by the one that this has connections got what was sent to them.
+/// Who sends these packets has a wrong entry: they come from another node for an address of this one, none of the devices by which this
+/// one is reached is seen to have had another address, and by the one that this has connections got what was sent to them.
 pub(super) fn is_wrong_at_sender(model: &Model, key: &FlowKey, iif: u32) -> bool {
     let node = model.node();
     node.is_over_uplink(key.netns, iif)
@@ -63,8 +63,8 @@ fn has_changed(model: &Model, netns: u32) -> bool {
     told || differs()
 }
 
-/// Packets of TCP that reached their sockets by the device, or by one that stands on it, since the start. Of datagrams many go to groups, which have link-layer
-/// addresses of their own.
+/// Packets of TCP that reached their sockets by the device, or by one that stands on it, since the start. Of datagrams many go to
+/// groups, which have link-layer addresses of their own.
 fn reached(model: &Model, netns: u32, index: u32) -> Option<Spell> {
     let is_its = |fate: Fate, protocol: Protocol| (fate, protocol) == (Fate::Matched, Protocol::Tcp);
     let devices: BTreeSet<u32> = model

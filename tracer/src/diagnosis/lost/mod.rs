@@ -395,9 +395,6 @@ fn lost(view: &View<'_>, kind: Kind) -> Option<Finding> {
         kind.more(model, lost),
         suffering.affected()
     );
-    let more_room =
-        (kind == Kind::TableFull).then(|| commands::more_room(model, &suffering.flows.namespaces()));
-    let of_entry = (kind == Kind::SendersEntry).then(|| link_address::advice(model, lost));
     let found = finding(
         model,
         lost,
@@ -406,11 +403,20 @@ fn lost(view: &View<'_>, kind: Kind) -> Option<Finding> {
         (kind.confidence(model, lost), explanation),
         kind.evidence(model, lost),
     );
-    let (check, remedy) = of_entry.unwrap_or((found.check, found.remedy));
-    Some(Finding {
-        check,
-        remedy: more_room.unwrap_or(remedy),
-        ..found
+    Some(match kind {
+        Kind::TableFull => Finding {
+            remedy: commands::more_room(model, &found.flows.namespaces()),
+            ..found
+        },
+        Kind::SendersEntry => {
+            let (check, remedy) = link_address::advice(model, lost);
+            Finding {
+                check,
+                remedy,
+                ..found
+            }
+        }
+        _ => found,
     })
 }
 

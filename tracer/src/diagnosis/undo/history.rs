@@ -93,16 +93,20 @@ impl<'a> History<'a> {
 
     /// What was done at a time, with the chain as it is called by now.
     pub(super) fn by_now<'d>(&self, netns: u32, at: u64, did: &'d Did) -> Cow<'d, Did> {
-        let mut did = Cow::Borrowed(did);
-        for later in self.renamed.iter().filter(|later| later.at > at) {
-            let is_its = chain(&did).is_some_and(|(table, chain)| {
-                (later.netns, &later.table, &*later.was) == (netns, table, chain)
-            });
-            if is_its {
-                call(did.to_mut(), &later.chain);
+        let mut renamed = self.renamed.iter().filter(|later| later.at > at).peekable();
+        // Mostly none was.
+        if renamed.peek().is_none() {
+            return Cow::Borrowed(did);
+        }
+        let mut did = did.clone();
+        if let Some((table, chain)) = chain(&mut did) {
+            for later in renamed {
+                if (later.netns, &later.table, &later.was) == (netns, table, &*chain) {
+                    chain.clone_from(&later.chain);
+                }
             }
         }
-        did
+        Cow::Owned(did)
     }
 
     /// The same of all but that it got another name: that is held against that it got its name back.
@@ -208,7 +212,7 @@ fn things(did: &Did) -> Vec<Of<'_>> {
 }
 
 /// The chain that it was done to or in, with its table.
-fn chain(did: &Did) -> Option<(&Table, &str)> {
+fn chain(did: &mut Did) -> Option<(&Table, &mut String)> {
     match did {
         Did::Chain(table, chain, ..)
         | Did::Renamed { table, chain, .. }
@@ -222,24 +226,6 @@ fn chain(did: &Did) -> Option<(&Table, &str)> {
         | Did::Object(..)
         | Did::More(_)
         | Did::Anew { .. } => None,
-    }
-}
-
-/// Calls the chain that it was done to or in so.
-fn call(did: &mut Did, name: &str) {
-    match did {
-        Did::Chain(_, chain, ..)
-        | Did::Renamed { chain, .. }
-        | Did::Policy { chain, .. }
-        | Did::Device { chain, .. }
-        | Did::Rule { chain, .. } => name.clone_into(chain),
-        Did::Table(..)
-        | Did::Dormant(..)
-        | Did::Set(..)
-        | Did::Elements(..)
-        | Did::Object(..)
-        | Did::More(_)
-        | Did::Anew { .. } => {}
     }
 }
 
