@@ -3,8 +3,8 @@
 //! Where nothing of a flow left for a while, and all of it does again, a part of it was lost; and who was asked in vain is found to
 //! have been silent. That was lost before the mend, and has been told.
 
-use std::cell::OnceCell;
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use super::mending::{self, Mended, SEEN_LATE, TOLD_LATE};
 use super::pairing::{self, TOLD};
@@ -32,7 +32,7 @@ struct Known {
     rule: &'static Rule,
     finding: Finding,
     /// The same, wherever it is.
-    anywhere: OnceCell<Finding>,
+    anywhere: OnceLock<Finding>,
     /// When it was found last.
     at: u64,
     /// When it was mended, as far as is known.
@@ -199,7 +199,7 @@ impl Aftermath {
             self.known.push(Known {
                 rule,
                 finding,
-                anywhere: OnceCell::new(),
+                anywhere: OnceLock::new(),
                 at,
                 mended: mended.and_then(|one| one.mended),
                 is_again: false,

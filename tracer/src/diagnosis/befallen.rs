@@ -2,8 +2,8 @@
 //!
 //! They are looked through once: a node may have 100,000, and rules are asked twice a second.
 
-use std::cell::OnceCell;
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use super::View;
 use super::inside::filtered::Filtered;
@@ -20,13 +20,15 @@ pub(super) struct Befallen<'a> {
     /// Some of whose packets were dropped lately, with the place of how in `ends`.
     dropped: Vec<(&'a Plight, usize)>,
     ends: Vec<&'a LastDrop>,
-    /// Flows that are part of a silence and say something of the path, each with the place of that.
+    /// Flows that are part of a silence and lose nothing here, each with the place of that.
+    pub silent: Vec<Asking<'a>>,
+    /// Those of them that say something of the path.
     pub asking: Vec<Asking<'a>>,
     /// Some of these have an address of this node, and others one that it does not have.
     pub ask_from_elsewhere_too: bool,
     /// What is lost before sockets.
     pub losses: Losses<'a>,
-    shut: OnceCell<Shut<'a>>,
+    shut: OnceLock<Shut<'a>>,
     /// What is dropped on its way through this node.
     pub filtered: Filtered,
 }
@@ -35,7 +37,7 @@ impl<'a> Befallen<'a> {
     /// Looks through all of them.
     pub(super) fn of(view: &View<'a>) -> Self {
         let model = view.model;
-        let (mut dropped, mut asking) = (Vec::new(), Vec::new());
+        let (mut dropped, mut silent, mut asking) = (Vec::new(), Vec::new(), Vec::new());
         let mut ends = Ends::default();
         let mut losses = Losses::new(model);
         let mut is_own = Latest::default();
@@ -48,7 +50,11 @@ impl<'a> Befallen<'a> {
                 (drop, place, spell)
             });
             losses.add(model, plight, end);
-            if let Some(one) = path::asking(view, plight) {
+            let Some(one) = path::silent_flow(model, plight) else {
+                continue;
+            };
+            silent.push(one);
+            if path::is_of_path(view, plight) {
                 let (netns, local) = (plight.key.netns, plight.key.local);
                 match is_own.of((netns, local), || model.node().has_address(netns, local)) {
                     true => from_own = true,
@@ -61,10 +67,11 @@ impl<'a> Befallen<'a> {
         let mut all = Self {
             dropped,
             ends: ends.all,
+            silent,
             asking,
             ask_from_elsewhere_too: from_own && from_others,
             losses,
-            shut: OnceCell::new(),
+            shut: OnceLock::new(),
             filtered: Filtered::default(),
         };
         all.filtered = Filtered::of(model, &all);

@@ -13,13 +13,14 @@
 //! Beside the rules: `befallen` sorts the flows that something befalls, once for all of them, `suffering` and `sufferers` say whose
 //! they are, `share` how much of something is lost, `refusals` what ICMP says of what is asked for, `networks` finds things by addresses, of which `addresses` has very many, `numbers` numbers what flows share; `pairing` holds a finding against what changed before, `effects` says which changes can bring what about, `firewalls` what of a firewall's rules can have, `matching` which packets a rule can be for, `undo` how they are taken back,
 //! `chain` how whoever made a change came to do so, `tolls` what flows have lost since a fault began, `aftermath` what is left of one that was mended, `roots` which finding hangs under which, `episodes` when the network was
-//! broken; [`Diagnosis`] holds all of it from one tick to the next.
+//! broken, `beside` does the same for several by two threads; [`Diagnosis`] holds all of it from one tick to the next.
 
 mod accept;
 mod addresses;
 mod aftermath;
 mod backlog;
 mod befallen;
+mod beside;
 mod chain;
 mod change;
 mod course;
@@ -69,8 +70,8 @@ mod upgrades;
 mod ways;
 mod words;
 
-use std::cell::{OnceCell, RefCell};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::OnceLock;
 
 use foldhash::fast::RandomState;
 
@@ -203,13 +204,13 @@ type Off<'a> = (&'a FlowKey, &'a Flow, Option<&'a Plight>);
 struct View<'a> {
     model: &'a Model,
     past: &'a Past,
-    befallen: OnceCell<Befallen<'a>>,
-    behind: OnceCell<BTreeMap<u32, Addresses>>,
-    overrun: OnceCell<BTreeMap<Port, Unread>>,
-    cut: OnceCell<Cut<'a>>,
-    routed: OnceCell<Vec<Losing<'a>>>,
-    /// The devices that [`Self::by_uplink`] was asked for, and its answers.
-    over_uplinks: RefCell<HashMap<(u32, u32), bool, RandomState>>,
+    befallen: OnceLock<Befallen<'a>>,
+    behind: OnceLock<BTreeMap<u32, Addresses>>,
+    overrun: OnceLock<BTreeMap<Port, Unread>>,
+    cut: OnceLock<Cut<'a>>,
+    routed: OnceLock<Vec<Losing<'a>>>,
+    /// The devices for which [`Self::by_uplink`] is true.
+    over_uplinks: OnceLock<HashSet<(u32, u32), RandomState>>,
 }
 
 impl<'a> View<'a> {
@@ -217,20 +218,19 @@ impl<'a> View<'a> {
         Self {
             model,
             past,
-            befallen: OnceCell::new(),
-            behind: OnceCell::new(),
-            overrun: OnceCell::new(),
-            cut: OnceCell::new(),
-            routed: OnceCell::new(),
-            over_uplinks: RefCell::default(),
+            befallen: OnceLock::new(),
+            behind: OnceLock::new(),
+            overrun: OnceLock::new(),
+            cut: OnceLock::new(),
+            routed: OnceLock::new(),
+            over_uplinks: OnceLock::new(),
         }
     }
 
     /// What comes by this device has arrived by an uplink. It is asked for many flows, and few devices.
     fn by_uplink(&self, netns: u32, device: u32) -> bool {
-        let is = || self.model.node().is_over_uplink(netns, device);
-        let mut known = self.over_uplinks.borrow_mut();
-        *known.entry((netns, device)).or_insert_with(is)
+        let all = || self.model.node().over_uplinks().collect();
+        self.over_uplinks.get_or_init(all).contains(&(netns, device))
     }
 
     /// Addresses of pods and machines behind this node, by namespace.

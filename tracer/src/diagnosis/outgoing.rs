@@ -272,10 +272,10 @@ fn not_opened(model: &Model) -> Option<Finding> {
         if flow.origin != Origin::Local || flow.arrived == 0 || flow.sent == 0 {
             continue;
         }
-        // What stood goes on; what was opened since shows that some can be.
+        // What stood goes on until it is closed; what was opened since shows that some can be.
         let connection = model.sockets().connection(key);
-        let is_new = connection.is_none_or(|one| one.since > spell.since);
-        if is_new && flow.last_arrived > When::at(spell.since) {
+        let since = When::at(spell.since);
+        if connection.is_some_and(|one| one.tried > since) && flow.last_arrived > since {
             works.insert(end);
         } else {
             worked.insert(end);

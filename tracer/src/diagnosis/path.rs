@@ -280,9 +280,9 @@ pub(super) fn uplinks(model: &Model, namespaces: &BTreeSet<u32>) -> BTreeSet<Str
 /// A flow that is part of a silence and loses nothing here, with the place of that.
 pub(super) type Asking<'a> = (&'a Plight, usize);
 
-/// The flow, where it is one and says something of the path: what leaves by no uplink does not.
-pub(super) fn asking<'a>(view: &View<'_>, plight: &'a Plight) -> Option<Asking<'a>> {
-    silent_flow(view.model, plight).filter(|_| !by_inner_device(view, &plight.key, plight.iif))
+/// A silent flow says something of the path: what leaves by no uplink does not.
+pub(super) fn is_of_path(view: &View<'_>, plight: &Plight) -> bool {
+    !by_inner_device(view, &plight.key, plight.iif)
 }
 
 /// The flow, where it is one, by whatever device it leaves.
@@ -349,7 +349,7 @@ impl<'a> Case<'a> {
         };
         // There may be very many: they are looked at once.
         let mut retransmitted: u64 = 0;
-        let mut suffer = Gathered::default();
+        let mut suffer = Gathered::with_room_for(silent.len());
         let places = asking().map(|(plight, place)| {
             retransmitted = retransmitted.saturating_add(plight.retransmitted);
             suffer.add(Sufferer::from(*plight));

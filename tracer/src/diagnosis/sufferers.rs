@@ -1,8 +1,8 @@
 //! The flows that suffer from a fault, and what is asked of them for every change that may explain it.
 
-use std::cell::OnceCell;
 use std::collections::{BTreeSet, HashSet};
 use std::ops::Deref;
+use std::sync::OnceLock;
 
 use foldhash::fast::RandomState;
 
@@ -49,8 +49,8 @@ impl<'a> Sufferer<'a> {
 #[derive(Clone, Default)]
 pub(super) struct Sufferers {
     flows: Vec<FlowKey>,
-    locals: OnceCell<Addresses>,
-    remotes: OnceCell<Addresses>,
+    locals: OnceLock<Addresses>,
+    remotes: OnceLock<Addresses>,
 }
 
 impl From<Vec<FlowKey>> for Sufferers {

@@ -61,6 +61,15 @@ pub(super) struct Gathered<'a> {
 }
 
 impl<'a> Gathered<'a> {
+    /// None yet; so many are to come.
+    pub(super) fn with_room_for(flows: usize) -> Self {
+        Self {
+            flows: Vec::with_capacity(flows),
+            times: Vec::with_capacity(flows),
+            ..Self::default()
+        }
+    }
+
     /// One more.
     pub(super) fn add(&mut self, Sufferer { key, since, owner }: Sufferer<'a>) {
         let starving = u64::from(since != When::NEVER);
@@ -110,8 +119,9 @@ impl<'a> Gathered<'a> {
 impl<'a> Suffering<'a> {
     /// These flows, which come in the order of their keys.
     pub(super) fn of(flows: impl IntoIterator<Item = Sufferer<'a>>) -> Self {
-        let mut gathered = Gathered::default();
-        flows.into_iter().for_each(|one| gathered.add(one));
+        let flows = flows.into_iter();
+        let mut gathered = Gathered::with_room_for(flows.size_hint().0);
+        flows.for_each(|one| gathered.add(one));
         gathered.whole()
     }
 

@@ -21,7 +21,7 @@ use crate::model::plight::Plight;
 use crate::model::timeline::{Change, Subject};
 use crate::report::{Confidence, Where};
 
-use astray::{Gone, Policy, Way};
+use astray::{Gone, Policy, Way, may_lead_astray};
 pub(super) use astray::{is_given, leads_astray};
 pub(super) use told::{forget, tracked};
 
@@ -449,19 +449,16 @@ pub(super) fn others_are_answered(model: &Model, netns: u32, since: u64) -> bool
 }
 
 /// Silent flows, and when those whom they ask fell silent.
-struct Silent<'a> {
-    asking: Vec<path::Asking<'a>>,
+struct Silent<'v, 'a> {
+    asking: &'v [path::Asking<'a>],
     /// In order, each once.
     since: Vec<u64>,
 }
 
-impl<'a> Silent<'a> {
-    fn of(model: &'a Model) -> Self {
-        let plights = model.plights().iter();
-        let asking: Vec<path::Asking<'a>> = plights
-            .filter_map(|plight| path::silent_flow(model, plight))
-            .collect();
-        let silences = path::silences(model, asking.iter().map(|(_, place)| *place));
+impl<'v, 'a> Silent<'v, 'a> {
+    fn of(view: &'v View<'a>) -> Self {
+        let asking = &view.befallen().silent[..];
+        let silences = path::silences(view.model, asking.iter().map(|(_, place)| *place));
         let mut since: Vec<u64> = silences.iter().map(|(_, silence)| silence.since).collect();
         since.sort_unstable();
         since.dedup();
@@ -479,7 +476,7 @@ impl<'a> Silent<'a> {
 }
 
 /// Those of the latest changes that may be why somebody is silent, the latest first, each with when the same was changed once more.
-fn suspects<'a>(model: &'a Model, silent: &Silent<'_>) -> Vec<(&'a Change, Option<u64>)> {
+fn suspects<'a>(model: &'a Model, silent: &Silent<'_, '_>) -> Vec<(&'a Change, Option<u64>)> {
     let Some(first) = silent.since.first() else {
         return Vec::new();
     };
@@ -489,6 +486,7 @@ fn suspects<'a>(model: &'a Model, silent: &Silent<'_>) -> Vec<(&'a Change, Optio
     let changes = model.timeline().all().rev().map(|(_, change)| change);
     changes
         .take_while(|change| change.at.saturating_add(SOON) >= *first)
+        .filter(|change| may_lead_astray(&change.subject))
         .filter_map(|change| {
             let next = match &change.subject {
                 Subject::Setting(netns, Thing::Ruleset { .. }) => gone.taken_back(*netns, change),
@@ -505,7 +503,7 @@ fn changed(view: &View<'_>) -> Option<Finding> {
     if !model.can(ARRIVALS) || model.silences().all().is_empty() {
         return None;
     }
-    let silent = Silent::of(model);
+    let silent = Silent::of(view);
     let suspects = suspects(model, &silent);
     if suspects.is_empty() {
         return None;
@@ -513,7 +511,7 @@ fn changed(view: &View<'_>) -> Option<Finding> {
     let policy = Policy::of(model);
     let mut cases: Vec<Case<'_, '_>> = suspects
         .into_iter()
-        .filter_map(|(change, next)| Case::of(view, &policy, change, next, &silent.asking))
+        .filter_map(|(change, next)| Case::of(view, &policy, change, next, silent.asking))
         .collect();
     // The one that harms most; of several the latest.
     let worst = (0..cases.len())

@@ -139,6 +139,12 @@ impl Node {
         self.stands_on_uplink(netns, index, DEEPEST)
     }
 
+    /// The devices of which [`Self::is_over_uplink`] is true, by namespace and index.
+    pub(crate) fn over_uplinks(&self) -> impl Iterator<Item = (u32, u32)> {
+        let all = self.devices.keys().copied();
+        all.filter(|(netns, index)| self.is_over_uplink(*netns, *index))
+    }
+
     fn stands_on_uplink(&self, netns: u32, index: u32, deepest: u32) -> bool {
         self.devices.get(&(netns, index)).is_some_and(|device| {
             let below = |index: &u32| deepest > 0 && self.stands_on_uplink(netns, *index, deepest - 1);

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::bound::{Bound, BoundSockets, plain};
-use super::clock::SECOND;
+use super::clock::{SECOND, When};
 use super::growth::Growing;
 use super::queues::Port;
 use super::rows::Rows;
@@ -30,6 +30,8 @@ pub(crate) struct Connection {
     pub owner: Option<Arc<Owner>>,
     /// Who opened it, where that was seen.
     pub opened: Option<Origin>,
+    /// When it was opened, or was given up before it was; never where that was not seen.
+    pub tried: When,
 }
 
 impl Connection {
@@ -85,6 +87,9 @@ impl Sockets {
             && opened.is_some()
         {
             connection.opened = opened;
+            if socket.from.is_some() {
+                connection.tried = When::at(at);
+            }
         }
     }
 
@@ -102,6 +107,7 @@ impl Sockets {
             since: at,
             owner: None,
             opened: None,
+            tried: When::NEVER,
         });
         let was_live = connection.is_live();
         if connection.state != state {

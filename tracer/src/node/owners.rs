@@ -484,6 +484,14 @@ mod tests {
         child
     }
 
+    /// Waits until this process alone has the socket: what others of these tests begin has it too until it runs its own program.
+    fn wait_for_sole_owner(pid: u32, inode: u64) {
+        let has_it = |other: &u32| *other != pid && sockets_of(*other).is_ok_and(|all| all.contains(&inode));
+        while pids().iter().any(has_it) {
+            std::thread::yield_now();
+        }
+    }
+
     #[test]
     fn the_owner_of_a_socket_may_exit_meanwhile() {
         let (socket, inode) = open();
@@ -495,6 +503,7 @@ mod tests {
                 .send_to(b"hi", address)
                 .unwrap();
         });
+        wait_for_sole_owner(child.id(), inode);
         let mut owners = Owners::new();
         let found = owners.by_inode(inode, 0).cloned();
         child.kill().unwrap();

@@ -228,6 +228,31 @@ fn new_connections_to_who_answered_before_are_missed() {
     assert!(kept_in(true).ids().is_empty(), "{:?}", kept_in(true).ids());
 }
 
+/// What is closed after the first of them was dropped was opened before.
+#[test]
+fn a_connection_that_stood_and_is_closed_does_not_show_that_some_can_be_opened() {
+    let mut story = healthy();
+    let before = client(40_000);
+    story.socket(
+        before,
+        Some(SocketState::SynSent),
+        SocketState::Established,
+        "curl",
+    );
+    story.exchange(before);
+    story.tick();
+    story.rounds(2, |story| is_kept_in(story, client(40_002), SocketState::SynSent));
+    story.exchange(before);
+    story.socket(
+        before,
+        Some(SocketState::Established),
+        SocketState::FinWait1,
+        "curl",
+    );
+    story.rounds(6, |story| is_kept_in(story, client(40_002), SocketState::SynSent));
+    assert_eq!(story.ids(), ["K02"]);
+}
+
 /// A firewall that refuses connections answers them in the peer's name, by loopback. Their sockets count that, and nothing arrived.
 #[test]
 fn who_is_refused_by_a_firewall_of_this_node_has_heard_nobody() {

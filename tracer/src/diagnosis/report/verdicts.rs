@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 
 use super::{flow, namespaces};
 use crate::diagnosis::aftermath::{Gone, Stood};
+use crate::diagnosis::beside;
 use crate::diagnosis::episodes::{Fault, Leading};
 use crate::diagnosis::mending::{self, Mended};
 use crate::diagnosis::pairing::{self, Pairing};
@@ -258,10 +259,7 @@ fn judged(view: &View<'_>) -> Stand {
         .map(|gone| gone.mended.at);
     found.retain(|(rule, finding)| !aftermath.is_late(model, rule, finding, at));
     let under = roots::under(model, &found);
-    let own: Vec<Option<Mended>> = found
-        .iter()
-        .map(|(rule, finding)| mended(model, rule, finding, false))
-        .collect();
+    let own = beside::each(&found, |(rule, finding)| mended(model, rule, finding, false));
     let root = |id: &str| found.iter().position(|(rule, _)| rule.id == id);
     let mended: Vec<Option<Mended>> = (0..found.len())
         .map(|place| {
@@ -317,20 +315,21 @@ pub(in crate::diagnosis) fn mended(
     mending::mended(model, rule, finding, is_gone).filter(|mended| mended.is_whole && mended.ends(finding))
 }
 
+/// What the rules find, in their order.
 fn findings(view: &View<'_>) -> Vec<Found> {
+    let found = beside::each(RULES, |rule| found_by(view, rule));
+    found.into_iter().flatten().collect()
+}
+
+fn found_by(view: &View<'_>, rule: &'static Rule) -> Option<Found> {
     let model = view.model;
-    RULES
-        .iter()
-        .filter_map(|rule| {
-            let mut finding = (rule.examine)(view)?;
-            if finding.confidence == Confidence::Weak && pairing::is_proved(model, rule, &finding) {
-                finding.confidence = Confidence::Strong;
-            }
-            let began = view.past.aftermath.began(model, rule, &finding);
-            finding.since = began.unwrap_or(finding.since);
-            Some((rule, finding))
-        })
-        .collect()
+    let mut finding = (rule.examine)(view)?;
+    if finding.confidence == Confidence::Weak && pairing::is_proved(model, rule, &finding) {
+        finding.confidence = Confidence::Strong;
+    }
+    let began = view.past.aftermath.began(model, rule, &finding);
+    finding.since = began.unwrap_or(finding.since);
+    Some((rule, finding))
 }
 
 fn decides(rule: &Rule, finding: &Finding) -> bool {
@@ -347,7 +346,7 @@ pub(super) fn all(model: &Model, past: &Past, most: usize) -> Vec<Verdict> {
         let root = root.map(|root| (root.rule, &root.finding));
         pairing::pair(model, (one.rule, &one.finding), root)
     };
-    let pairings: Vec<Pairing> = stand.found.iter().map(pair).collect();
+    let pairings = beside::each(&stand.found, pair);
     let all = stand.found.into_iter().zip(pairings);
     let mut verdicts: Vec<Verdict> = all
         .map(|(one, pairing)| verdict(model, one, pairing, most))

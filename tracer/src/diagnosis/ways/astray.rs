@@ -72,6 +72,21 @@ pub(in crate::diagnosis) fn leads_astray(change: &Change) -> bool {
     }
 }
 
+/// Of this some changes do, see [`leads_astray`]. Most that is told is of something else.
+pub(super) fn may_lead_astray(subject: &Subject) -> bool {
+    matches!(
+        subject,
+        Subject::Setting(
+            _,
+            Thing::Neighbour { .. }
+                | Thing::Route { .. }
+                | Thing::Rule { .. }
+                | Thing::Link { .. }
+                | Thing::Ruleset { .. }
+        )
+    )
+}
+
 /// A policy rule of this text has a whole table looked up.
 fn is_look_up(text: &str) -> bool {
     value::after(text, value::LOOKUP).is_some() && !value::has(text, value::SUPPRESS)

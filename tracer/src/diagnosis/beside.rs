@@ -1,0 +1,60 @@
+//! The same for each of several things, by two threads at a time.
+//!
+//! A node may have 100,000 flows, which rules look through one after the other. One thread more than this one does half of it; not one
+//! for each CPU, which are there for others.
+
+use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::{self, ScopedJoinHandle};
+
+/// What becomes of each, in their order.
+pub(super) fn each<'a, T: Sync, R: Send>(all: &'a [T], becomes: impl Fn(&'a T) -> R + Sync) -> Vec<R> {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut done: Vec<(usize, R)> = Vec::new();
+        loop {
+            let place = next.fetch_add(1, Ordering::Relaxed);
+            let Some(one) = all.get(place) else {
+                return done;
+            };
+            done.push((place, becomes(one)));
+        }
+    };
+    if all.len() < 2 {
+        return all.iter().map(becomes).collect();
+    }
+    let mut done = thread::scope(|scope| {
+        let other = thread::Builder::new().spawn_scoped(scope, work);
+        let mut done = work();
+        match other.map(ScopedJoinHandle::join) {
+            Ok(Ok(others)) => done.extend(others),
+            Ok(Err(panic)) => resume_unwind(panic),
+            // Where no thread can begin, as with a limit of processes that is reached, this one has done it all.
+            Err(_) => {}
+        }
+        done
+    });
+    done.sort_by_key(|(place, _)| *place);
+    done.into_iter().map(|(_, one)| one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::each;
+
+    #[test]
+    fn what_becomes_of_each_is_in_their_order() {
+        for many in [0_u64, 1, 2, 1000] {
+            let all: Vec<u64> = (0..many).collect();
+            let doubled: Vec<u64> = all.iter().map(|one| one * 2).collect();
+            assert_eq!(each(&all, |one| one * 2), doubled);
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "the thing that cannot be done")]
+    fn a_panic_is_not_lost() {
+        let all: Vec<u64> = (0..1000).collect();
+        each(&all, |one| assert!(*one != 500, "the thing that cannot be done"));
+    }
+}
