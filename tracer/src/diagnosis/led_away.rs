@@ -266,7 +266,7 @@ fn led_away(view: &View<'_>) -> Option<Finding> {
             // Open connections go on as they were (`nf_nat_inet_fn` asks no rule for them).
             let connection = model.sockets().connection(key);
             away.is_answered |=
-                connection.is_some_and(|connection| connection.since > rule.at.saturating_add(LATE));
+                connection.is_some_and(|connection| connection.began_after(rule.at.saturating_add(LATE)));
             continue;
         }
         let hunger = flow.hunger();

@@ -117,7 +117,7 @@ impl<'a: 'p, 'p> Case<'a, 'p> {
         let is_new = |plight: &Plight| {
             let connection = view.model.sockets().connection(&plight.key);
             match connection {
-                Some(connection) => connection.since > change.at,
+                Some(connection) => connection.began_after(change.at),
                 None => !plight.has_arrived,
             }
         };

@@ -31,13 +31,18 @@ pub(crate) struct Connection {
     /// Who opened it, where that was seen.
     pub opened: Option<Origin>,
     /// When it was opened, or was given up before it was; never where that was not seen.
-    pub tried: When,
+    tried: When,
 }
 
 impl Connection {
     /// A process can still receive by it.
     pub(crate) fn is_live(&self) -> bool {
         !matches!(self.state, SocketState::Close | SocketState::TimeWait)
+    }
+
+    /// It was seen to be asked for, opened, or given up unopened, after this time: what stood before and is closed since was not.
+    pub(crate) fn began_after(&self, time: u64) -> bool {
+        (self.state == SocketState::SynSent && self.since > time) || self.tried > When::at(time)
     }
 
     /// Both ends have opened it, whatever is closed since.

@@ -1,6 +1,6 @@
 //! Rules that came and lead away what is for a server of this node.
 
-use tracer::event::{Fate, Origin, Protocol, Seen, Thing};
+use tracer::event::{Fate, Origin, Protocol, Seen, SocketState, Thing};
 use tracer::report::{Confidence, Relation, Where};
 
 use crate::pairing::set;
@@ -93,6 +93,23 @@ fn a_server_from_which_a_rule_leads_what_is_for_it() {
         );
         assert_eq!(story.report().place, Where::GuestKernel);
     }
+}
+
+/// A connection that goes on after the rule came was opened before, if it is closed then; not if it is opened then.
+#[test]
+fn only_a_connection_that_is_opened_since_shows_that_the_server_is_reached() {
+    let is_told_with = |from, state| {
+        let mut story = asked(&[]);
+        story.socket(served(30_000), None, SocketState::Established, "server");
+        rules(&mut story, &told("tcp dport 8080 dnat", "new"));
+        story.rounds(6, |_| {});
+        serves(&mut story);
+        story.socket(served(30_000), Some(from), state, "server");
+        stuck(&mut story, None);
+        is_told(&story)
+    };
+    assert!(is_told_with(SocketState::Established, SocketState::LastAck));
+    assert!(!is_told_with(SocketState::SynRecv, SocketState::Established));
 }
 
 /// It is for others, or for what comes by another device; or that is not told.
