@@ -1,7 +1,7 @@
 //! The same for each of several things, by two threads at a time.
 //!
-//! A node may have 100,000 flows, which rules look through one after the other. One thread more than this one does half of it; not one
-//! for each CPU, which are there for others.
+//! A node may have 100,000 flows, which rules look through one after the other. One thread more than this one takes a part of them; not
+//! one for each CPU, which are there for others.
 
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -40,6 +40,9 @@ pub(super) fn each<'a, T: Sync, R: Send>(all: &'a [T], becomes: impl Fn(&'a T) -
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Barrier;
+    use std::thread;
+
     use super::each;
 
     #[test]
@@ -52,9 +55,25 @@ mod tests {
     }
 
     #[test]
+    fn two_threads_do_it_at_the_same_time() {
+        let both = Barrier::new(2);
+        let threads = each(&[1, 2], |one| {
+            both.wait();
+            (*one, thread::current().id())
+        });
+        let [(1, first), (2, second)] = threads[..] else {
+            panic!("{threads:?}");
+        };
+        assert_ne!(first, second);
+    }
+
+    #[test]
     #[should_panic(expected = "the thing that cannot be done")]
-    fn a_panic_is_not_lost() {
-        let all: Vec<u64> = (0..1000).collect();
-        each(&all, |one| assert!(*one != 500, "the thing that cannot be done"));
+    fn a_panic_of_the_other_thread_is_not_lost() {
+        let (both, this) = (Barrier::new(2), thread::current().id());
+        each(&[1, 2], |_| {
+            both.wait();
+            assert_eq!(thread::current().id(), this, "the thing that cannot be done");
+        });
     }
 }

@@ -72,6 +72,7 @@ impl Diagnosis {
             stands,
             faults,
             tolls,
+            silent_since,
         } = report::outcome(&self.model, &self.past);
         let (now, starved) = (self.model.now(), self.model.starved());
         let led = gone.first().filter(|gone| gone.has_led);
@@ -93,6 +94,9 @@ impl Diagnosis {
             None => self.episodes.over(now, led.map(|gone| (gone.rule, &gone.mended))),
         }
         self.past.found(now, tolls);
+        if let Some(since) = silent_since {
+            self.past.was_silent(now, since);
+        }
         // Who is asked later is asked anew, unless somebody else is silent for another cause.
         let is_another = |one: &Stood| one.is_root && path::asks(one.rule) && leads != Some(one.rule.id);
         if let Some(at) = mended.filter(|_| !stands.iter().any(is_another)) {

@@ -261,6 +261,16 @@ impl<'a> View<'a> {
         &self.befallen().asking
     }
 
+    /// Since when something of the path has been silent; `None` where nothing is now.
+    fn silent_since(&self) -> Option<u64> {
+        if !self.model.silences().are_lasting() {
+            return None;
+        }
+        let places = self.asking().iter().map(|(_, place)| *place);
+        let silences = path::silences(self.model, places);
+        silences.iter().map(|(_, silence)| silence.since).min()
+    }
+
     /// What is to be kept of what each flow is found to lose now.
     fn to_keep(&self) -> tolls::Found {
         let passed_on = (Of::PassedOn, &self.cut().tolls[..]);

@@ -75,10 +75,15 @@ fn all(model: &Model) -> Vec<Silent<'_>> {
         })
         .map(|(netns, route, leads)| (netns, route, value::next_hops(leads).collect::<Vec<_>>()));
     let silent = routes.flat_map(|(netns, route, hops)| {
-        let (silent, others): (Vec<_>, Vec<_>) = hops
+        let gateways = hops
             .iter()
-            .partition(|(address, device)| is_silent(netns, device, *address));
-        let silent = if others.is_empty() { Vec::new() } else { silent };
+            .filter_map(|(gateway, device)| Some(((*gateway)?, *device)));
+        let mut silent: Vec<(IpAddr, &str)> = gateways
+            .filter(|(address, device)| is_silent(netns, device, *address))
+            .collect();
+        if silent.len() == hops.len() {
+            silent.clear();
+        }
         let lost_by = |device: &str| {
             let mut drops = drops.iter();
             drops.find(|(of, name, _)| *of == netns && name == device)
@@ -99,8 +104,8 @@ fn all(model: &Model) -> Vec<Silent<'_>> {
     silent.collect()
 }
 
-/// That a silent next hop, by whose route what is for some of these peers goes, is one of several; with a leading space. `go_on`: what
-/// others send is answered.
+/// That a silent next hop, by whose route what is for some of these peers goes, is one of several; with a leading space. `go_on`: others
+/// that this node asks answer.
 pub(super) fn told(model: &Model, peers: &[(u32, IpAddr)], go_on: bool) -> String {
     let all = all(model);
     if all.is_empty() {
@@ -119,7 +124,7 @@ fn text(hops: &[String], go_on: bool) -> String {
     match (hops, go_on) {
         ([], _) => String::new(),
         (hops, true) => format!(
-            " {}: only the flows that fall to it lose what they send, those that fall to the others go on.",
+            " {}: the flows that fall to it lose what they send; others whom this node asks answer.",
             list(hops)
         ),
         (hops, false) => format!(" {}: what falls to it does not leave.", list(hops)),
@@ -148,7 +153,8 @@ pub(super) fn examine(view: &View<'_>) -> Option<Finding> {
     let recent = books
         .lines()
         .filter(|(key, line)| ends::next_hop_is_silent(key) && line.last >= lost.since);
-    let shown = recent.filter_map(|(key, _)| books.sighting(key)?.flow);
+    let sightings = recent.filter_map(|(key, _)| books.sighting(key));
+    let shown = sightings.flat_map(|sighting| sighting.wayless_since(lost.since));
     let mut flows: BTreeSet<FlowKey> = shown.filter(&mut goes_by).collect();
     // What is for a neighbour that is switched off ends at the same place, and falls to no gateway.
     if flows.is_empty() {

@@ -274,7 +274,7 @@ fn not_opened(model: &Model) -> Option<Finding> {
         }
         // What stood goes on until it is closed; what was opened since shows that some can be.
         let connection = model.sockets().connection(key);
-        let is_new = connection.is_some_and(|one| one.began_after(spell.since));
+        let is_new = connection.is_none_or(|one| one.began_after(spell.since));
         if is_new && flow.last_arrived > When::at(spell.since) {
             works.insert(end);
         } else {

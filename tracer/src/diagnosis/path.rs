@@ -15,7 +15,7 @@ use super::{About, Finding, Rule, View, effects, evidence, hops, names, next_hop
 use crate::event::value::NF_TABLES;
 use crate::event::{FlowKey, Protocol, Thing, value};
 use crate::model::Model;
-use crate::model::clock::{SECOND, When};
+use crate::model::clock::{MEMORY, SECOND, When};
 use crate::model::endpoints::{Endpoint, Silence};
 use crate::model::ends;
 use crate::model::flows::Flow;
@@ -81,9 +81,8 @@ fn silent(view: &View<'_>) -> Option<Finding> {
     }
     let case = Case::of(view)?;
     let confidence = case.confidence(model)?;
-    let since = model
-        .silence()
-        .map_or(case.since, |spell| spell.since.min(case.since));
+    let before = view.past.silence.recent(model.now());
+    let since = before.map_or(case.since, |spell| spell.since.min(case.since));
 
     let lasts = match case.ended {
         None => format!(
@@ -98,8 +97,9 @@ fn silent(view: &View<'_>) -> Option<Finding> {
     // Where the path loses a part, now this and now that is silent.
     let before = if since.saturating_add(ANOTHER) < case.since {
         format!(
-            " Since {} one or another was silent at all times: what gets lost may be a part of all.",
-            moment(model, since)
+            " Since {}, with pauses of {} at most, one or another was silent: what gets lost may be a part of all.",
+            moment(model, since),
+            span(MEMORY)
         )
     } else {
         String::new()

@@ -12,7 +12,7 @@ use super::lost::kinds::Kind;
 use super::sufferers::Sufferer;
 use crate::event::{FlowKey, Owner};
 use crate::model::clock::{SECOND, When};
-use crate::model::growth::Spell;
+use crate::model::growth::{Growing, Spell};
 use crate::model::last_drops::LastDrop;
 use crate::model::plight::Plight;
 
@@ -234,6 +234,8 @@ struct FoundOf {
 #[derive(Default)]
 pub(super) struct Past {
     tolls: BTreeMap<Of, Tolls>,
+    /// The spell in which something of the path that was asked did not answer.
+    pub(super) silence: Growing,
     pub(super) aftermath: Aftermath,
     pub(super) gone_rules: GoneRules,
 }
@@ -317,9 +319,15 @@ impl Past {
         self.tolls.retain(|_, past| at.saturating_sub(past.found) <= OVER);
     }
 
+    /// Something of the path was silent at a tick, since that time.
+    pub(super) fn was_silent(&mut self, at: u64, since: u64) {
+        self.silence.note(since, at, 1);
+    }
+
     /// What lasted until then is over, as it was mended: by rule, when.
     pub(super) fn conclude(&mut self, until: u64, mended: impl Iterator<Item = (&'static str, u64)>) {
         self.aftermath.conclude(mended);
+        self.silence.conclude(until);
         for past in self.tolls.values_mut() {
             past.flows.retain(|_, kept| kept.lost.last > until);
         }

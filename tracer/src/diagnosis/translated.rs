@@ -132,7 +132,8 @@ fn are_there(model: &Model, netns: u32, peers: &BTreeSet<IpAddr>, since: u64) ->
 /// The address is of a network that is on a link of this node: who asks there for its link-layer address is told none.
 fn is_on_link(model: &Model, netns: u32, address: IpAddr) -> bool {
     let route = model.settings().route(netns, address);
-    route.is_some_and(|(_, leads)| value::after(leads, value::GATEWAY).is_none())
+    // What leads everywhere, as to the other end of a tunnel, is no network on a link.
+    route.is_some_and(|(prefix, leads)| prefix > 0 && value::after(leads, value::GATEWAY).is_none())
 }
 
 fn translated(view: &View<'_>) -> Option<Finding> {

@@ -300,7 +300,7 @@ fn lost_way(model: &Model, finding: &mut Finding) -> Option<u64> {
 
 /// Those that are known of which packets have no route since then.
 fn flows<'a>(stranded: &Stranded<'_>, since: u64, seen: impl Iterator<Item = &'a Sighting>) -> Vec<FlowKey> {
-    let seen = seen.flat_map(|sighting| sighting.unroutable_since(since));
+    let seen = seen.flat_map(|sighting| sighting.wayless_since(since));
     let all: BTreeSet<FlowKey> = stranded.flows.iter().map(|one| one.key).chain(seen).collect();
     all.into_iter().collect()
 }

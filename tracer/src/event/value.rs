@@ -223,10 +223,13 @@ pub(crate) fn has(value: &str, word: &str) -> bool {
     value.split(' ').any(|one| one == word)
 }
 
-/// The next hops of a route that has several, each with its device.
-pub(crate) fn next_hops(route: &str) -> impl Iterator<Item = (IpAddr, &str)> {
+/// The next hops of a route that has several, each with its device; by some a device is reached without a gateway.
+pub(crate) fn next_hops(route: &str) -> impl Iterator<Item = (Option<IpAddr>, &str)> {
     let all = route.split("nexthop ").skip(1);
-    all.filter_map(|hop| Some((after(hop, GATEWAY)?.parse().ok()?, after(hop, DEVICE)?)))
+    all.filter_map(|hop| {
+        let gateway = after(hop, GATEWAY).and_then(|gateway| gateway.parse().ok());
+        Some((gateway, after(hop, DEVICE)?))
+    })
 }
 
 /// The address of this value reaches everywhere.

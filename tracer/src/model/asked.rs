@@ -8,7 +8,7 @@ use super::chains::Chains;
 use super::counters::Counters;
 use super::endpoints::Silences;
 use super::flows::Flows;
-use super::growth::{History, Lately, Spell};
+use super::growth::{History, Lately};
 use super::invariants::State;
 use super::ledger::Totals;
 use super::namespaces::{Followed, Namespaces};
@@ -320,10 +320,5 @@ impl Model {
     /// What was silent at the last tick.
     pub(crate) fn silences(&self) -> &Silences {
         &self.silences
-    }
-
-    /// The spell in which something that was asked did not answer.
-    pub(crate) fn silence(&self) -> Option<Spell> {
-        self.silence.recent(self.now)
     }
 }

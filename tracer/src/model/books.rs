@@ -12,8 +12,8 @@ use crate::event::{Entry, EntryKey, Example, Fate, FlowKey, Owner};
 
 /// Units that are named for one line of drops, at most: the latest.
 const UNITS: usize = 8;
-/// Connections of a line that are kept whose packets had no route, at most: the latest.
-const UNROUTABLE: usize = 64;
+/// Flows of a line that are kept whose packets found no way out, at most: the latest.
+const WAYLESS: usize = 64;
 /// Flows that are kept of what examples have shown dropped of what had arrived, at most.
 const SHOWN: usize = 4_096;
 /// Flows that are kept of what a firewall or a cgroup keeps from leaving, at most.
@@ -51,8 +51,9 @@ pub(crate) struct Sighting {
     own_packets: Growing,
     /// Hooks of netfilter at which they were dropped, with when that was shown last.
     pub hooks: BTreeMap<Hook, u64>,
-    /// Connections whose packets had no route: the packets have no headers yet.
-    unroutable: Shown<FlowKey>,
+    /// Flows whose packets found no way out: connections where they had no route, for the packets have no headers yet, and flows whose
+    /// next hop is silent.
+    wayless: Shown<FlowKey>,
     /// When the first packet was shown that had not been counted by then.
     first: Option<u64>,
 }
@@ -70,9 +71,9 @@ impl Sighting {
         is_of(*last, since).then_some(owner)
     }
 
-    /// Connections whose packets had no route, of those that were counted since then.
-    pub(crate) fn unroutable_since(&self, since: u64) -> impl Iterator<Item = FlowKey> {
-        self.unroutable.since(since).copied()
+    /// Flows whose packets found no way out, of those that were counted since then.
+    pub(crate) fn wayless_since(&self, since: u64) -> impl Iterator<Item = FlowKey> {
+        self.wayless.since(since).copied()
     }
 
     /// Flow of the last example that was for one of this node's own addresses, of what was counted since then.
@@ -95,7 +96,7 @@ impl Sighting {
     /// What was lost until then is over. Its units stay: they are of all that the line has.
     fn conclude(&mut self, until: u64) {
         self.owner = self.owner.take().filter(|(last, _)| *last > until);
-        self.unroutable.conclude(until);
+        self.wayless.conclude(until);
         self.own = self.own.filter(|(last, _)| *last > until);
         self.awaited = self.awaited.filter(|(last, _)| *last > until);
         self.own_packets.conclude(until);
@@ -364,10 +365,12 @@ impl Books {
             }
             sighting.owner = Some((at, owner.clone()));
         }
-        if let Some((flow, _)) = example.socket
-            && ends::unroutable(key)
-        {
-            sighting.unroutable.note(at, &flow, UNROUTABLE);
+        let wayless = match &example.socket {
+            Some((flow, _)) if ends::unroutable(key) => Some(*flow),
+            _ => example.flow.filter(|_| ends::next_hop_is_silent(key)),
+        };
+        if let Some(flow) = wayless {
+            sighting.wayless.note(at, &flow, WAYLESS);
         }
         sighting.flow = example.flow.or(sighting.flow);
         if let Some(flow) = example.flow

@@ -269,11 +269,6 @@ impl Silences {
         Self { all, first }
     }
 
-    /// Since when something has been silent.
-    pub(super) fn since(&self) -> Option<u64> {
-        self.first.time().filter(|_| self.are_lasting())
-    }
-
     /// They last.
     pub(crate) fn are_lasting(&self) -> bool {
         let first = self.all.first();

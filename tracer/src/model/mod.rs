@@ -66,7 +66,7 @@ use clock::{Offsets, SECOND, When};
 use counters::Counters;
 use endpoints::{Endpoint, Endpoints, Silences};
 use flows::Flows;
-use growth::{Growing, History};
+use growth::History;
 use ledger::Totals;
 use namespaces::{Closed, Namespaces};
 use neighbours::Neighbours;
@@ -120,7 +120,6 @@ pub struct Model {
     unheard: Unheard,
     sockets: Sockets,
     history: History<Totals>,
-    silence: Growing,
     settings: Settings,
     /// Those of tracked connections, by namespace.
     tables: Tables,
@@ -422,7 +421,6 @@ impl Model {
         self.endpoints.conclude(until);
         self.unresolved.conclude(until);
         self.unheard.conclude(until);
-        self.silence.conclude(until);
     }
 
     /// What kept others from answering was mended then: what was asked before says nothing of later.
@@ -434,9 +432,6 @@ impl Model {
         let now = self.now;
         self.node.tick(now);
         self.silences = self.endpoints.silences(now);
-        if let Some(since) = self.silences.since() {
-            self.silence.note(since, now, 1);
-        }
         let mut starving = Starving::default();
         // There may be very many: those of the last tick make room for them first.
         self.plights = Vec::new();

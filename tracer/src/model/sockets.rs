@@ -40,9 +40,11 @@ impl Connection {
         !matches!(self.state, SocketState::Close | SocketState::TimeWait)
     }
 
-    /// It was seen to be asked for, opened, or given up unopened, after this time: what stood before and is closed since was not.
+    /// It was asked for, opened, or given up unopened, after this time: what stood before and is closed since was not. Of one whose
+    /// opening was not seen, as far as its state tells.
     pub(crate) fn began_after(&self, time: u64) -> bool {
-        (self.state == SocketState::SynSent && self.since > time) || self.tried > When::at(time)
+        let is_open = self.tried == When::NEVER && self.state == SocketState::Established;
+        ((self.state == SocketState::SynSent || is_open) && self.since > time) || self.tried > When::at(time)
     }
 
     /// Both ends have opened it, whatever is closed since.
@@ -92,7 +94,13 @@ impl Sockets {
             && opened.is_some()
         {
             connection.opened = opened;
-            if socket.from.is_some() {
+            let was_asked = |from| {
+                matches!(
+                    from,
+                    SocketState::SynSent | SocketState::SynRecv | SocketState::NewSynRecv
+                )
+            };
+            if socket.from.is_some_and(was_asked) {
                 connection.tried = When::at(at);
             }
         }

@@ -6,7 +6,7 @@ use tracer::report::{Confidence, Where};
 use crate::hops::by_ip;
 use crate::pairing::set;
 use crate::story::*;
-use crate::ways::{asked, changed, routed};
+use crate::ways::{asked, changed, route, routed};
 
 /// By these the peers are reached: the one that is asked over UDP, port 5300, and another one over TCP.
 fn other() -> FlowKey {
@@ -294,4 +294,29 @@ fn what_leaves_from_an_address_of_nobody() {
     for sound in [story(true, true, true), story(true, false, false)] {
         assert!(!sound.ids().contains(&"R42".to_owned()), "{:?}", sound.ids());
     }
+}
+
+/// Where one peer is silent, what leaves from an address that nobody on the link has is surely not answered. What leads everywhere without
+/// a gateway, as to the other end of a tunnel, is no link.
+#[test]
+fn an_address_of_a_network_on_a_link_is_nobodys() {
+    let confidence = |network: Thing, leads: &str| {
+        let mut story = healthy();
+        set(&mut story, network, Some(leads), Seen::Found, None);
+        story.rounds(8, |story| {
+            for port in [40_000, 40_001] {
+                story.ask(client(port));
+                story.ask(FlowKey {
+                    local: ip("203.0.113.9"),
+                    ..client(port)
+                });
+            }
+            story.exchange(flow(Protocol::Tcp, "10.10.0.2", 40_100, "192.0.2.20", 80));
+        });
+        story.verdict("R42").confidence
+    };
+    let on_link = confidence(route("203.0.113.0", 24, 0), "dev eth0");
+    assert_eq!(on_link, Confidence::Strong);
+    let by_tunnel = confidence(route("0.0.0.0", 0, 0), "dev ppp0");
+    assert_eq!(by_tunnel, Confidence::Weak);
 }

@@ -184,6 +184,13 @@ fn a_pod_that_does_not_answer_the_node_is_no_silent_path() {
     });
     assert_eq!(story.ids(), ["R17"]);
     assert_eq!(story.verdict("R17").confidence, Confidence::Strong);
+    // When a peer falls silent too, that did not begin with the pod.
+    story.rounds(8, |story| {
+        story.ask(check);
+        story.ask(client(40_000));
+    });
+    let silent = &story.verdict("D01").explanation;
+    assert!(!silent.contains("one or another was silent"), "{silent}");
 }
 
 /// What arrived for the pod leaves by the uplink again.

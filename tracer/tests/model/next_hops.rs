@@ -9,11 +9,16 @@ use crate::unroutable::default_route;
 
 /// A healthy node whose default route has these next hops, and the state of each neighbour.
 fn node(hops: &[(&str, &str)]) -> Story {
+    and_by(hops, "")
+}
+
+/// The same, and this next hop behind them.
+fn and_by(hops: &[(&str, &str)], more: &str) -> Story {
     let mut story = healthy();
-    let leads: String = hops
+    let gateways = hops
         .iter()
-        .map(|(hop, _)| format!(" nexthop via {hop} dev eth0 weight 1"))
-        .collect();
+        .map(|(hop, _)| format!(" nexthop via {hop} dev eth0 weight 1"));
+    let leads: String = gateways.chain([more.to_owned()]).collect();
     set(
         &mut story,
         default_route(),
@@ -60,8 +65,23 @@ fn one_of_two_that_is_silent_costs_a_part() {
     );
     assert!(
         verdict.explanation.contains(
-            "10.10.0.9 on eth0 is one of the 2 next hops of route default (IPv4): only the flows that fall to it lose what they send"
+            "10.10.0.9 on eth0 is one of the 2 next hops of route default (IPv4): the flows that fall to it lose what they send; others whom this node asks answer"
         ),
+        "{}",
+        verdict.explanation
+    );
+}
+
+/// By one of them a device is reached without a gateway: it asks nobody for a link-layer address.
+#[test]
+fn a_next_hop_without_a_gateway_counts_as_one() {
+    let mut story = and_by(&[("10.10.0.9", "FAILED")], " nexthop dev eth0 weight 1");
+    goes_on(&mut story);
+    let verdict = story.verdict("D01");
+    assert!(
+        verdict
+            .explanation
+            .contains("10.10.0.9 on eth0 is one of the 2 next hops"),
         "{}",
         verdict.explanation
     );
@@ -105,11 +125,12 @@ fn what_is_for_a_neighbour_that_is_switched_off_falls_to_no_next_hop() {
         ..drop("NEIGH_FAILED", "neigh_invalidate", Protocol::Tcp)
     };
     let neighbour = flow(Protocol::Tcp, "10.10.0.2", 40_002, "10.10.0.77", 80);
-    story.rounds(8, |story| {
+    let waits = |story: &mut Story| {
         story.exchange(client(40_000));
         story.add(unsent.clone(), 1);
         story.example(unsent.clone(), neighbour, None, "curl");
-    });
+    };
+    story.rounds(8, waits);
     // That one never answered.
     let verdict = story.verdict("D01");
     assert_eq!(verdict.confidence, Confidence::Weak);
@@ -118,4 +139,10 @@ fn what_is_for_a_neighbour_that_is_switched_off_falls_to_no_next_hop() {
         "{}",
         verdict.explanation
     );
+    // What falls to it is told, whoever was shown last.
+    goes_on(&mut story);
+    waits(&mut story);
+    story.tick();
+    let said = &story.verdict("D01").explanation;
+    assert!(said.contains("one of the 2 next hops"), "{said}");
 }

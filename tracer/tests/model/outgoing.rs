@@ -253,6 +253,18 @@ fn a_connection_that_stood_and_is_closed_does_not_show_that_some_can_be_opened()
     assert_eq!(story.ids(), ["K02"]);
 }
 
+/// Of a connection whose opening was not told its state tells that it was opened since.
+#[test]
+fn a_connection_that_stands_since_shows_that_some_can_be_opened() {
+    let mut story = healthy();
+    story.exchange(client(40_000));
+    story.rounds(4, |story| is_kept_in(story, client(40_002), SocketState::SynSent));
+    story.socket(client(40_009), None, SocketState::Established, "curl");
+    story.exchange(client(40_009));
+    story.rounds(4, |story| is_kept_in(story, client(40_002), SocketState::SynSent));
+    assert!(story.ids().is_empty(), "{:?}", story.ids());
+}
+
 /// A firewall that refuses connections answers them in the peer's name, by loopback. Their sockets count that, and nothing arrived.
 #[test]
 fn who_is_refused_by_a_firewall_of_this_node_has_heard_nobody() {

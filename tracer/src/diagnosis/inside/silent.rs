@@ -118,14 +118,7 @@ fn cases(model: &Model) -> Vec<Case> {
 }
 
 /// Those of these addresses that connections of this node had reached by an uplink: they are somebody's, and elsewhere.
-fn reached_elsewhere(model: &Model, cases: &[Case]) -> BTreeSet<(u32, IpAddr)> {
-    let asked: BTreeSet<(u32, IpAddr)> = cases
-        .iter()
-        .map(|case| (case.neighbour.0, case.neighbour.2))
-        .collect();
-    if asked.is_empty() {
-        return asked;
-    }
+fn reached_elsewhere(model: &Model, asked: &BTreeSet<(u32, IpAddr)>) -> BTreeSet<(u32, IpAddr)> {
     let own = addresses_of_uplinks(model);
     let came_by_uplink = |key: &FlowKey| {
         let flow = model.flows().get(key);
@@ -176,14 +169,15 @@ fn dropped_at(model: &Model, netns: u32, device: u32) -> Option<Spell> {
 fn silent(view: &View<'_>) -> Option<Finding> {
     let model = view.model;
     let mut cases = cases(model);
-    // Those that are nobody's for all that is known say nothing of the others.
-    if cases.iter().any(|case| !case.is_meant) {
-        let reached = reached_elsewhere(model, &cases);
+    let end = |case: &Case| (case.neighbour.0, case.neighbour.2);
+    let nobodys: BTreeSet<(u32, IpAddr)> = cases.iter().filter(|case| !case.is_meant).map(end).collect();
+    if !nobodys.is_empty() {
+        let reached = reached_elsewhere(model, &nobodys);
         for case in &mut cases {
-            let at = (case.neighbour.0, case.neighbour.2);
-            case.was_elsewhere = !case.is_meant && reached.contains(&at);
+            case.was_elsewhere = !case.is_meant && reached.contains(&end(case));
         }
     }
+    // Those that are nobody's for all that is known say nothing of the others.
     let is_known = |case: &Case| case.is_meant || case.was_elsewhere;
     if cases.iter().any(is_known) {
         cases.retain(is_known);

@@ -133,6 +133,8 @@ pub(in crate::diagnosis) struct Outcome {
     pub faults: Vec<Fault>,
     /// What is to be kept of what flows lose now.
     pub tolls: tolls::Found,
+    /// See [`View::silent_since`].
+    pub silent_since: Option<u64>,
 }
 
 /// Asks all rules.
@@ -184,6 +186,7 @@ pub(in crate::diagnosis) fn outcome(model: &Model, past: &Past) -> Outcome {
         stands,
         faults,
         tolls,
+        silent_since: view.silent_since(),
     }
 }
 

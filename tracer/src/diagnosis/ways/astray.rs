@@ -51,6 +51,9 @@ pub(in crate::diagnosis) fn leads_astray(change: &Change) -> bool {
     let Subject::Setting(_, thing) = &change.subject else {
         return false;
     };
+    if !may_lead_astray(&change.subject) {
+        return false;
+    }
     match (thing, &change.before, &change.after) {
         (Thing::Neighbour { .. }, ..) => effects::misleads_by_hand(change),
         (
@@ -425,7 +428,7 @@ impl Gone {
 /// go and come by it: whoever loads all anew takes each away and sets it again.
 fn rules(change: &Change, which: Came) -> Vec<(Family, String)> {
     let did = ruleset::read(change.after.as_deref().unwrap_or_default());
-    let mut all: HashMap<(Family, String), (bool, bool), RandomState> = HashMap::default();
+    let mut all: BTreeMap<(Family, String), (bool, bool)> = BTreeMap::new();
     for did in did.into_iter().flatten() {
         if let Did::Rule {
             table, words, came, ..

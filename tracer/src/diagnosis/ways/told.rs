@@ -65,11 +65,11 @@ impl Way<'_> {
             ),
             Does::Gives(_) => {
                 let mut check = vec!["nft -a list ruleset".to_owned()];
-                check.extend(self.gifts().filter_map(|gift| match gift {
+                check.extend(distinct(self.gifts().filter_map(|gift| match gift {
                     Gift::Mark(Some(mark)) => Some(format!("{by} route get {peer} mark {mark:#x}")),
                     Gift::Mark(None) => Some(format!("{by} rule")),
                     Gift::Source(_) | Gift::Destination(_) => None,
-                }));
+                })));
                 (check, Vec::new())
             }
             Does::Shrinks { device, .. } => (
@@ -87,7 +87,7 @@ impl Way<'_> {
             Gift::Destination(address) => Some(forget("--dst-nat", address?)),
             Gift::Mark(_) => None,
         });
-        lines.collect()
+        distinct(lines)
     }
 }
 

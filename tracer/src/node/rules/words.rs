@@ -83,6 +83,14 @@ fn other_load(expression: &Expression<'_>) -> Option<u32> {
     }
 }
 
+/// A target of iptables-nft that keeps packets from being tracked: `-j NOTRACK`, which is `-j CT --notrack` to the kernel
+/// (NFTA_TARGET_NAME, NFTA_TARGET_INFO; XT_CT_NOTRACK of `struct xt_ct_target_info`).
+fn untracks(expression: &Expression<'_>) -> bool {
+    let name = expression.member(1).map(string);
+    let flags = expression.member(3).and_then(|info| array_at(info, 0));
+    name.as_deref() == Some("CT") && flags.is_some_and(|flags| u16::from_ne_bytes(flags) & 1 != 0)
+}
+
 /// An expression that has no other words here than its name leaves the registers as they are.
 fn leaves_registers(name: &str) -> bool {
     matches!(
@@ -235,6 +243,7 @@ pub(super) fn of<'a>(expressions: impl Iterator<Item = Expression<'a>>) -> Strin
                     given.put(register(1), data.unwrap_or_default());
                 }
             },
+            "target" if untracks(&expression) => words.push("notrack".to_owned()),
             // NFTA_MATCH_NAME, NFTA_TARGET_NAME: as iptables-nft has them.
             "match" | "target" => words.push(string(expression.member(1).unwrap_or_default())),
             // What is set has no register that is loaded: NFTA_META_KEY, _SREG.
@@ -666,6 +675,19 @@ mod tests {
             verdict(1),
         ];
         assert_eq!(words(&echo), "icmpv6 payload 0x0000 accept");
+    }
+
+    /// As iptables-nft sets it, by which both `-j NOTRACK` and `-j CT` are one target.
+    #[test]
+    fn a_target_that_keeps_from_tracking_is_told_as_nft_tells_it() {
+        let target = |flags: u16| {
+            let info = [&flags.to_ne_bytes()[..], &[0; 30]].concat();
+            let members = [attribute(1, b"CT\0"), number(2, 2), attribute(3, &info)];
+            expression("target", &members.concat())
+        };
+        assert_eq!(words(&[target(1)]), "notrack");
+        assert_eq!(words(&[target(0)]), "CT");
+        assert_eq!(words(&[expression("target", &attribute(1, b"CT\0"))]), "CT");
     }
 
     #[test]
