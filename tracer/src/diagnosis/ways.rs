@@ -3,25 +3,29 @@
 mod astray;
 mod told;
 
+use std::cell::OnceCell;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
+
+use foldhash::fast::RandomState;
 
 use super::change::sentence;
 use super::matching::Fit;
 use super::path::{self, ARRIVALS};
 use super::sufferers::Sufferer;
 use super::suffering::Suffering;
-use super::words::{command, distinct, list, moment};
+use super::words::{command, list, moment};
 use super::{About, Finding, Rule, View, effects, evidence, taken};
 use crate::event::{FlowKey, Origin, Protocol, SocketState, TABLE_MAIN, Thing, value};
 use crate::model::Model;
 use crate::model::clock::{SECOND, When};
+use crate::model::endpoints::Endpoint;
 use crate::model::plight::Plight;
 use crate::model::timeline::{Change, Subject};
 use crate::report::{Confidence, Where};
 
-use astray::{Gone, Policy, Way, may_lead_astray};
+use astray::{Gift, Gone, Policy, Way, may_lead_astray};
 pub(super) use astray::{is_given, leads_astray};
 pub(super) use told::{forget, tracked};
 
@@ -90,6 +94,7 @@ impl<'a: 'p, 'p> Case<'a, 'p> {
         change: &'a Change,
         next: Option<u64>,
         asking: &[path::Asking<'a>],
+        opened: &Opened<'_>,
     ) -> Option<Self> {
         let Subject::Setting(netns, thing) = &change.subject else {
             return None;
@@ -107,8 +112,8 @@ impl<'a: 'p, 'p> Case<'a, 'p> {
             let is_after = silence.since.saturating_add(SECOND) >= change.at
                 && silence.since <= change.at.saturating_add(SOON)
                 && next.is_none_or(|next| silence.since < next);
-            // Who never answered may not be there at all.
-            let is_known = silence.proven || plight.has_arrived;
+            // Who never answered may not be there at all, but for what was for somebody who did.
+            let is_known = silence.proven || plight.has_arrived || opened.before(&way, &plight.key).is_some();
             // Else it was by this way that they answered.
             let is_cause = silence.answered <= When::at(change.at.saturating_add(LATE));
             is_after && is_known && is_cause
@@ -126,7 +131,8 @@ impl<'a: 'p, 'p> Case<'a, 'p> {
             if !is_its(one) || (way.leads_new_only() && !is_new(one.0)) {
                 return false;
             }
-            let fit = way.leads(&one.0.key);
+            let key = &one.0.key;
+            let fit = way.leads(opened.before(&way, key).unwrap_or(key));
             is_sure |= fit == Some(Fit::Surely);
             let silence = silences.get(one.1).map(|(_, silence)| silence.since);
             at_once &= silence.is_some_and(|since| since <= change.at.saturating_add(LATE));
@@ -166,6 +172,49 @@ impl<'a: 'p, 'p> Case<'a, 'p> {
         self.netns == other.netns
             && self.change.at.abs_diff(other.change.at) <= SECOND
             && hand(self) == hand(other)
+    }
+}
+
+/// Connections by which this node asks whom it had been answered by: what a rule gives another destination leaves by a flow that has
+/// only the own end of one of them.
+struct Opened<'a> {
+    model: &'a Model,
+    /// By their own ends; looked for where they are asked for.
+    all: OnceCell<HashMap<OwnEnd, &'a FlowKey, RandomState>>,
+}
+
+/// Namespace, protocol, address and port.
+type OwnEnd = (u32, Protocol, IpAddr, u16);
+
+fn own_end(key: &FlowKey) -> OwnEnd {
+    (key.netns, key.protocol, key.local, key.local_port)
+}
+
+impl<'a> Opened<'a> {
+    fn of(model: &'a Model) -> Self {
+        let all = OnceCell::new();
+        Self { model, all }
+    }
+
+    fn find(&self) -> HashMap<OwnEnd, &'a FlowKey, RandomState> {
+        let flows = self.model.flows().iter();
+        let answered: HashSet<Endpoint, RandomState> = flows
+            .filter(|(_, flow)| flow.origin == Origin::Local && flow.arrived > 0)
+            .map(|(key, _)| Endpoint::of(key))
+            .collect();
+        let all = self.model.sockets().connections();
+        all.filter(|(key, _)| answered.contains(&Endpoint::of(key)))
+            .map(|(key, _)| (own_end(key), key))
+            .collect()
+    }
+
+    /// What the flow was for before this way gave it the destination that it has; `None` where it did not, as far as is seen.
+    fn before(&self, way: &Way<'_>, key: &FlowKey) -> Option<&'a FlowKey> {
+        let gives = |gift| matches!(gift, Gift::Destination(Some(to)) if to == key.remote);
+        if !way.gifts().any(gives) {
+            return None;
+        }
+        self.all.get_or_init(|| self.find()).get(&own_end(key)).copied()
     }
 }
 
@@ -509,9 +558,10 @@ fn changed(view: &View<'_>) -> Option<Finding> {
         return None;
     }
     let policy = Policy::of(model);
+    let opened = Opened::of(model);
     let mut cases: Vec<Case<'_, '_>> = suspects
         .into_iter()
-        .filter_map(|(change, next)| Case::of(view, &policy, change, next, silent.asking))
+        .filter_map(|(change, next)| Case::of(view, &policy, change, next, silent.asking, &opened))
         .collect();
     // The one that harms most; of several the latest.
     let worst = (0..cases.len())
@@ -519,18 +569,27 @@ fn changed(view: &View<'_>) -> Option<Finding> {
         .max_by_key(|place| cases[*place].asking.len())?;
     let case = cases.swap_remove(worst);
     cases.retain(|other| other.belongs_to(&case));
-    let flows: BTreeMap<&FlowKey, path::Asking<'_>> = std::iter::once(&case)
+    // What sockets ask for, where that leaves for somebody else.
+    let flows: BTreeMap<FlowKey, path::Asking<'_>> = std::iter::once(&case)
         .chain(&cases)
-        .flat_map(|case| &case.asking)
-        .map(|(plight, place)| (&plight.key, (*plight, *place)))
+        .flat_map(|case| {
+            let asked = |plight: &Plight| opened.before(&case.way, &plight.key).copied();
+            let all = case.asking.iter();
+            all.map(move |(plight, place)| (asked(plight).unwrap_or(plight.key), (*plight, *place)))
+        })
         .collect();
     let silences = path::silences(model, flows.values().map(|(_, place)| *place));
     let since = silences.iter().map(|(_, silence)| silence.since).min()?;
     let ended = silences
         .iter()
         .try_fold(0, |last: u64, (_, silence)| Some(last.max(silence.until?)));
-    let suffering = Suffering::of(flows.values().map(|(plight, _)| Sufferer::from(*plight)));
-    let peers = distinct(silences.iter().map(|(peer, _)| peer.address.to_string()));
+    let suffering = Suffering::of(flows.iter().map(|(key, (plight, _))| Sufferer {
+        key: *key,
+        owner: plight.owner.as_deref().or_else(|| model.owner(key)),
+        ..Sufferer::from(*plight)
+    }));
+    let peers: BTreeSet<IpAddr> = flows.keys().map(|key| key.remote).collect();
+    let peers: Vec<String> = peers.iter().map(ToString::to_string).collect();
     let until = if ended.is_some() {
         ", until something did"
     } else {

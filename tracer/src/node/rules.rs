@@ -60,7 +60,7 @@ impl<'a> Rule<'a> {
     /// In words close to those of `nft`: `tcp dport 22 drop`. What has no words here is told by the name of its
     /// expression.
     pub(super) fn words(&self) -> String {
-        words::of(self.expressions())
+        words::of(self.family, self.expressions())
     }
 }
 

@@ -1,6 +1,6 @@
 //! Policy rules, rules of a firewall and devices that lead astray what this node sends, and those that do not.
 
-use tracer::event::{FlowKey, Protocol, Seen, Source, Thing, Version};
+use tracer::event::{FlowKey, Protocol, Seen, SocketState, Source, Thing, Version};
 use tracer::report::{Confidence, Where};
 
 use crate::hops::by_ip;
@@ -53,6 +53,11 @@ fn led(asks_other: bool, change: impl FnOnce(&mut Story)) -> Story {
 
 /// A rule of nf_tables with these words came.
 fn firewall(story: &mut Story, words: &str) {
+    firewall_at(story, "o", words);
+}
+
+/// The same of this chain.
+fn firewall_at(story: &mut Story, chain: &str, words: &str) {
     let rules = || Thing::Ruleset {
         firewall: "nf_tables".to_owned(),
     };
@@ -63,7 +68,7 @@ fn firewall(story: &mut Story, words: &str) {
         Seen::Found,
         None,
     );
-    let did = format!("generation 2, tables: ip n; table ip n, chain o: rule handle 2 ({words}) new");
+    let did = format!("generation 2, tables: ip n; table ip n, chain {chain}: rule handle 2 ({words}) new");
     set(story, rules(), Some(&did), Seen::Told, by_ip());
 }
 
@@ -157,6 +162,44 @@ fn another_address_that_a_firewall_gives_leads_astray() {
         let story = led(false, |story| firewall(story, words));
         assert_eq!(astray(&story), is, "{words}");
     }
+}
+
+/// By the chains of iptables it is known whether a rule is for what this node sends.
+#[test]
+fn a_chain_of_iptables_says_what_a_rule_is_for() {
+    for (chain, is) in [
+        ("OUTPUT", Some(Confidence::Strong)),
+        ("of_both", Some(Confidence::Weak)),
+        ("PREROUTING", None),
+    ] {
+        let story = led(false, |story| {
+            firewall_at(story, chain, "udp dport 5300 dnat to 203.0.113.9");
+        });
+        assert_eq!(astray(&story), is, "{chain}");
+    }
+}
+
+/// What is sent leaves for the address that the rule gives, where nobody ever answered; the sockets know the one that did.
+#[test]
+fn a_rule_that_gives_another_destination_than_who_answered() {
+    let led_to = |port: u16, asks: bool| {
+        let mut story = healthy();
+        story.exchange(client(40_000));
+        story.tick();
+        firewall_at(&mut story, "OUTPUT", "tcp dport 80 dnat to 10.10.0.77:8080");
+        story.rounds(8, |story| {
+            story.exchange(flow(Protocol::Tcp, "10.10.0.2", 40_100, "192.0.2.20", 443));
+            if asks {
+                story.socket(client(port), None, SocketState::SynSent, "curl");
+            }
+            story.ask(flow(Protocol::Tcp, "10.10.0.2", 41_001, "10.10.0.77", 8080));
+        });
+        astray(&story)
+    };
+    assert_eq!(led_to(41_001, true), Some(Confidence::Strong));
+    // Nobody asks whom it had been answered by.
+    assert_eq!(led_to(41_001, false), None);
+    assert_eq!(led_to(41_002, true), None);
 }
 
 /// What is too large for a device is told by its counters.

@@ -15,6 +15,7 @@ pub(super) const ALL: &[Scenario] = &[
     SOURCE_WRONG,
     SOURCE_OF_NOBODY,
     DESTINATION_WRONG,
+    DESTINATION_WRONG_BY_IPTABLES,
     MTU_LOWERED,
     DEAD_TUNNEL,
     PEER_TAKEN,
@@ -205,6 +206,20 @@ const DESTINATION_WRONG: Scenario = Scenario {
          add rule ip broken out ip daddr 192.0.2.10 tcp dport 8080 dnat to 203.0.113.9",
     )],
     heal: &[Step::Nft(Place::Node, "delete table ip broken")],
+    ..NEIGHBOUR_BY_HAND
+};
+
+const DESTINATION_WRONG_BY_IPTABLES: Scenario = Scenario {
+    name: "destination-wrong-by-iptables",
+    title: "iptables sends what is for a peer to another address and port, where nobody is",
+    breaks: "iptables-nft -t nat -A OUTPUT sends what is for TCP port 8080 to a neighbour that is not there. IPv6 goes on.",
+    says: "R37, where: guest kernel: the rule of iptables came, by whom.",
+    needs: &[Need::Program("iptables-nft", "iptables")],
+    break_it: &[Step::Run(
+        Place::Node,
+        "iptables-nft -t nat -A OUTPUT -p tcp --dport 8080 -j DNAT --to 10.10.0.77:9090",
+    )],
+    heal: &[Step::Run(Place::Node, "iptables-nft -t nat -F OUTPUT")],
     ..NEIGHBOUR_BY_HAND
 };
 

@@ -335,6 +335,18 @@ impl Gift {
     }
 }
 
+/// A rule of a firewall.
+#[derive(PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Rule {
+    family: Family,
+    chain: String,
+    words: String,
+}
+
+/// Chains that iptables has by itself, whose names are written in capitals: what this node sends itself is asked for in the last one only.
+const ARRIVING: [&str; 3] = ["PREROUTING", "INPUT", "FORWARD"];
+const LEAVING: &str = "OUTPUT";
+
 /// A rule of a firewall that gives packets something.
 pub(super) struct Giver {
     asks: Asks,
@@ -352,14 +364,15 @@ impl Giver {
         rules(change, Came::New).iter().filter_map(Self::of).collect()
     }
 
-    fn of((family, words): &(Family, String)) -> Option<Self> {
+    fn of(Rule { family, chain, words }: &Rule) -> Option<Self> {
         let gift = Gift::of(words)?;
         // What this node sends itself arrived by no device.
-        if has_any(words, &["iif", "iifname"]) {
+        if has_any(words, &["iif", "iifname"]) || ARRIVING.contains(&chain.as_str()) {
             return None;
         }
         // What arrives for an own address may be what is sent elsewhere.
-        let may_be_for_what_arrives = matches!(gift, Gift::Destination(_)) && !words.contains("daddr");
+        let may_be_for_what_arrives =
+            matches!(gift, Gift::Destination(_)) && !words.contains("daddr") && chain != LEAVING;
         let all: Vec<&str> = words.split(' ').collect();
         Some(Self {
             asks: Asks::of(*family, &all),
@@ -389,11 +402,11 @@ fn may_give(change: &Change) -> bool {
     words.any(|word| told.contains(word))
 }
 
-/// When rules of a firewall that give packets something went, by namespace, family and words: as it is looked back from the latest
+/// When rules of a firewall that give packets something went, by namespace: as it is looked back from the latest
 /// change, the first time since.
 #[derive(Default)]
 pub(super) struct Gone {
-    rules: HashMap<(u32, Family, String), u64, RandomState>,
+    rules: HashMap<(u32, Rule), u64, RandomState>,
     /// Changes that were read.
     read: usize,
 }
@@ -408,7 +421,7 @@ impl Gone {
             return None;
         }
         self.read += 1;
-        let key = |(family, words): (Family, String)| (netns, family, words);
+        let key = |rule: Rule| (netns, rule);
         let mut last = None;
         let mut all = true;
         for rule in rules(change, Came::New) {
@@ -424,18 +437,23 @@ impl Gone {
     }
 }
 
-/// The rules that give packets something, with the families of their tables, that came or went by a change of nf_tables, and did not
+/// The rules that give packets something, that came or went by a change of nf_tables, and did not
 /// go and come by it: whoever loads all anew takes each away and sets it again.
-fn rules(change: &Change, which: Came) -> Vec<(Family, String)> {
+fn rules(change: &Change, which: Came) -> Vec<Rule> {
     let did = ruleset::read(change.after.as_deref().unwrap_or_default());
-    let mut all: BTreeMap<(Family, String), (bool, bool)> = BTreeMap::new();
+    let mut all: BTreeMap<Rule, (bool, bool)> = BTreeMap::new();
     for did in did.into_iter().flatten() {
         if let Did::Rule {
-            table, words, came, ..
+            table,
+            chain,
+            words,
+            came,
+            ..
         } = did
             && Gift::of(&words).is_some()
         {
-            let (new, gone) = all.entry((table.family, words)).or_default();
+            let family = table.family;
+            let (new, gone) = all.entry(Rule { family, chain, words }).or_default();
             match came {
                 Came::New => *new = true,
                 Came::Gone => *gone = true,

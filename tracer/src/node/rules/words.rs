@@ -1,11 +1,13 @@
 //! A rule in words close to those of `nft`.
 
 mod registers;
+mod targets;
 
 use std::mem;
 use std::net::IpAddr;
 
 use super::{Expression, VERDICT, Verdict, member};
+use crate::event::Family;
 use crate::node::netlink::{array_at, string};
 
 use registers::{Given, Registers};
@@ -83,14 +85,6 @@ fn other_load(expression: &Expression<'_>) -> Option<u32> {
     }
 }
 
-/// A target of iptables-nft that keeps packets from being tracked: `-j NOTRACK`, which is `-j CT --notrack` to the kernel
-/// (NFTA_TARGET_NAME, NFTA_TARGET_INFO; XT_CT_NOTRACK of `struct xt_ct_target_info`).
-fn untracks(expression: &Expression<'_>) -> bool {
-    let name = expression.member(1).map(string);
-    let flags = expression.member(3).and_then(|info| array_at(info, 0));
-    name.as_deref() == Some("CT") && flags.is_some_and(|flags| u16::from_ne_bytes(flags) & 1 != 0)
-}
-
 /// An expression that has no other words here than its name leaves the registers as they are.
 fn leaves_registers(name: &str) -> bool {
     matches!(
@@ -125,7 +119,7 @@ fn numbers(expression: &Expression<'_>) -> String {
 }
 
 /// What is asked, and done.
-pub(super) fn of<'a>(expressions: impl Iterator<Item = Expression<'a>>) -> String {
+pub(super) fn of<'a>(family: Family, expressions: impl Iterator<Item = Expression<'a>>) -> String {
     let mut held = Registers::default();
     // Registers that were loaded one after the other, in this order: a set may be asked for all of them at once.
     let mut loaded: Vec<u32> = Vec::new();
@@ -243,7 +237,7 @@ pub(super) fn of<'a>(expressions: impl Iterator<Item = Expression<'a>>) -> Strin
                     given.put(register(1), data.unwrap_or_default());
                 }
             },
-            "target" if untracks(&expression) => words.push("notrack".to_owned()),
+            "target" if let Some(does) = targets::of(&expression, family) => words.push(does),
             // NFTA_MATCH_NAME, NFTA_TARGET_NAME: as iptables-nft has them.
             "match" | "target" => words.push(string(expression.member(1).unwrap_or_default())),
             // What is set has no register that is loaded: NFTA_META_KEY, _SREG.
@@ -675,19 +669,6 @@ mod tests {
             verdict(1),
         ];
         assert_eq!(words(&echo), "icmpv6 payload 0x0000 accept");
-    }
-
-    /// As iptables-nft sets it, by which both `-j NOTRACK` and `-j CT` are one target.
-    #[test]
-    fn a_target_that_keeps_from_tracking_is_told_as_nft_tells_it() {
-        let target = |flags: u16| {
-            let info = [&flags.to_ne_bytes()[..], &[0; 30]].concat();
-            let members = [attribute(1, b"CT\0"), number(2, 2), attribute(3, &info)];
-            expression("target", &members.concat())
-        };
-        assert_eq!(words(&[target(1)]), "notrack");
-        assert_eq!(words(&[target(0)]), "CT");
-        assert_eq!(words(&[expression("target", &attribute(1, b"CT\0"))]), "CT");
     }
 
     #[test]
