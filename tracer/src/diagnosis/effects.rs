@@ -121,6 +121,13 @@ pub(super) fn is_smaller(change: &Change) -> bool {
     both.is_some_and(|(was, is)| is < was)
 }
 
+/// A device asks for no link-layer address any more: what leaves by it has its own one, and reaches nobody (`arp_constructor`,
+/// `ndisc_constructor`).
+pub(super) fn asks_no_more(change: &Change) -> bool {
+    let both = change.before.as_deref().zip(change.after.as_deref());
+    both.is_some_and(|(was, is)| !value::has_no_arp(was) && value::has_no_arp(is))
+}
+
 /// The device by which they arrive changed.
 pub(super) fn link(finding: &Finding, change: &Change) -> bool {
     match thing(finding, change) {
@@ -454,7 +461,7 @@ pub(super) fn answers_to_neighbours(finding: &Finding, change: &Change) -> bool 
 }
 
 /// Nothing comes back, by what this node does: requests leave another way or not at all; or a device ceased to work, as by what is
-/// at its other end.
+/// at its other end, or to ask for link-layer addresses.
 pub(super) fn requests(finding: &Finding, change: &Change) -> bool {
     match thing(finding, change) {
         Some(Thing::Ruleset { .. }) => {
@@ -463,7 +470,9 @@ pub(super) fn requests(finding: &Finding, change: &Change) -> bool {
         }
         Some(Thing::Traffic { .. } | Thing::Ipsec { .. }) => true,
         Some(Thing::BpfLink { .. }) => takes_at(finding, change, &["tcx"]),
-        Some(Thing::Link { device }) if is_at(finding, device) && stops(change) => true,
+        Some(Thing::Link { device }) if is_at(finding, device) && (stops(change) || asks_no_more(change)) => {
+            true
+        }
         Some(Thing::Neighbour { .. }) => misleads(change),
         _ => way_out(finding, change),
     }

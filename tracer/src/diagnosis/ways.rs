@@ -39,27 +39,29 @@ pub(super) const CHANGED: Rule = Rule {
         signature: "Peers that answered are silent from within 10 s after a route to them came or leads elsewhere, a policy rule for \
                     what is sent to them came, a rule of a firewall came that gives it a mark for which there is such a rule, or \
                     another address, the entry of the neighbour by which they are reached was set by hand (PERMANENT) with another \
-                    link-layer address than before, or the device takes smaller packets than before, whose counters tell of drops; \
-                    and nobody who was asked by that way since has answered. A weak sign where that neighbour was not known before; \
+                    link-layer address than before, the device takes smaller packets than before, whose counters tell of drops, or \
+                    ARP was switched off at the uplink by which they are reached; and nobody who was asked by that way since has answered. A weak sign where that neighbour was not known before; \
                     and where it is not seen whether the rule is for these packets, and nobody else answers either. Or the \
                     address of a peer that answered came to this node, no answer from there has reached a socket since, and what is for \
                     it is refused here. A weak sign where it came to an uplink, as that of a service that wanders, and where a socket \
                     of this node waits there.",
         meaning: "What is sent leaves by another device, to another gateway, from or for another address, or with a link-layer address \
                   that is nobody's: it reaches nobody, or nobody who answers; or what comes back is too large for the device. The \
-                  kernel does not ask for a neighbour that was set by hand, goes on translating what began with a rule that is gone, \
+                  kernel does not ask for a neighbour that was set by hand, nor for any at a device without ARP, goes on translating what began with a rule that is gone, \
                   and sends nothing out that is for an own address.",
         check: &[
             "ip route get PEER",
             "ip rule; ip route show table all",
             "nft -a list ruleset; conntrack -L",
             "ip -s link show dev DEVICE  # dropped: what it did not take",
+            "ip link show dev DEVICE  # must not say NOARP",
             "ip neigh show nud permanent",
             "arping -I DEVICE ADDRESS  # who answers, and by which link-layer address",
         ],
         mend: &[
             "Take back what was changed (ip route del, ip route replace), as the verdict says. Risk: low where it was not so before.",
             "ip neigh del ADDRESS dev DEVICE  # Risk: low, the kernel asks for it anew.",
+            "ip link set dev DEVICE arp on  # Risk: low where it was on before.",
             "conntrack -D --src-nat ADDRESS; conntrack -D --dst-nat ADDRESS  # Once a rule that translates is gone. Risk: low.",
             "ip address del ADDRESS dev DEVICE  # Risk: low where it was not so before.",
         ],

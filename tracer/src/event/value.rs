@@ -191,6 +191,14 @@ pub(crate) fn has_carrier(device: &str) -> bool {
     device.split(OF_DEVICE).any(|word| word == CARRIER)
 }
 
+/// What of a device says that it asks nobody for a link-layer address, and answers nobody who asks (`IFF_NOARP`).
+pub(crate) const NO_ARP: &str = "no ARP";
+
+/// The device of this value is such a one.
+pub(crate) fn has_no_arp(device: &str) -> bool {
+    device.split(OF_DEVICE).any(|word| word == NO_ARP)
+}
+
 /// The device of this value is up.
 pub(crate) fn is_up(device: &str) -> bool {
     device.split(OF_DEVICE).next() == Some(UP)

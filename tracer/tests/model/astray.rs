@@ -363,3 +363,34 @@ fn an_address_of_a_network_on_a_link_is_nobodys() {
     let by_tunnel = confidence(route("0.0.0.0", 0, 0), "dev ppp0");
     assert_eq!(by_tunnel, Confidence::Weak);
 }
+
+/// A device that asks for no link-layer address any more sends to nobody: not where it never did, nor where it is no uplink.
+#[test]
+fn an_uplink_whose_arp_was_switched_off() {
+    const OFF: &str = "up, carrier, mtu 1500, no ARP";
+    let switched = |name: &str, before: &str, after: &str| {
+        led(false, |story| {
+            let device = Thing::Link {
+                device: name.to_owned(),
+            };
+            set(story, device.clone(), Some(before), Seen::Found, None);
+            changed(story, device, Some(after));
+        })
+    };
+    let on = "up, carrier, mtu 1500";
+    let story = switched("eth0", on, OFF);
+    assert_eq!(story.ids(), ["R37", "D01"]);
+    assert_eq!(story.report().place, Where::GuestKernel);
+    let verdict = story.verdict("R37");
+    assert_eq!(verdict.confidence, Confidence::Strong);
+    let remedy = &verdict.remedy[0];
+    assert!(remedy.starts_with("ip link set dev eth0 arp on"), "{remedy}");
+    for (name, before, after) in [
+        ("eth0", OFF, "up, carrier, mtu 1400, no ARP"),
+        ("eth0", OFF, on),
+        ("lxc1", on, OFF),
+    ] {
+        let story = switched(name, before, after);
+        assert_eq!(story.ids(), ["D01"], "{name}: {before} -> {after}");
+    }
+}

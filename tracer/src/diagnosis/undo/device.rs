@@ -24,7 +24,7 @@ pub(super) fn link(model: &Model, device: &str, was: &str, is: &str) -> Option<L
     if has(was, value::UP) && !has(is, value::UP) {
         set("up".to_owned(), "Risk: low, it was up before.");
     }
-    if !has(was, "no ARP") && has(is, "no ARP") {
+    if !value::has_no_arp(was) && value::has_no_arp(is) {
         set("arp on".to_owned(), "Risk: low, it was on before.");
     }
     for (begins, name) in [("address ", "address"), ("mtu ", "mtu"), ("master ", "master")] {

@@ -46,7 +46,7 @@ const ELSEWHERE: [&str; 10] = [
 
 /// Packets go another way than before, or from another address, or for another one: a route of table main came or leads elsewhere, a
 /// policy rule came, the neighbour by which they go was set by hand, a rule of a firewall came that marks them or gives them another
-/// address, or a device takes smaller ones. A route that sends them nowhere is another matter.
+/// address, or a device takes smaller ones or asks for no link-layer address any more. A route that sends them nowhere is another matter.
 pub(in crate::diagnosis) fn leads_astray(change: &Change) -> bool {
     let Subject::Setting(_, thing) = &change.subject else {
         return false;
@@ -69,7 +69,7 @@ pub(in crate::diagnosis) fn leads_astray(change: &Change) -> bool {
             action == value::UNICAST && !before.as_ref().is_some_and(leads_as)
         }
         (Thing::Rule { text, .. }, None, Some(_)) => is_look_up(text),
-        (Thing::Link { .. }, ..) => effects::is_smaller(change),
+        (Thing::Link { .. }, ..) => effects::is_smaller(change) || effects::asks_no_more(change),
         (Thing::Ruleset { .. }, _, Some(_)) => !Giver::all_of(change).is_empty(),
         _ => false,
     }
@@ -503,6 +503,8 @@ pub(super) enum Does<'a> {
     Gives(Vec<(Giver, Vec<usize>)>),
     /// What leaves by this device, which takes packets of so many bytes at most and has dropped so many since.
     Shrinks { device: &'a str, mtu: u32, dropped: u64 },
+    /// What leaves by this uplink, which asks for no link-layer address any more.
+    AsksNoMore { device: &'a str },
 }
 
 impl<'a> Way<'a> {
@@ -539,6 +541,13 @@ impl<'a> Way<'a> {
                     (giver, rules)
                 };
                 Does::Gives(Giver::all_of(change).into_iter().map(with_rules).collect())
+            }
+            Thing::Link { device } if effects::asks_no_more(change) => {
+                let index = model.node().device_named(netns, device)?.index;
+                model
+                    .node()
+                    .is_over_uplink(netns, index)
+                    .then_some(Does::AsksNoMore { device })?
             }
             Thing::Link { device } => Does::Shrinks {
                 device,
@@ -578,7 +587,7 @@ impl<'a> Way<'a> {
             }
             Does::LooksUp(place) => self.looked_up(*place, key),
             Does::Gives(givers) => givers.iter().filter_map(|giver| self.given(giver, key)).max(),
-            Does::Shrinks { device, .. } => {
+            Does::Shrinks { device, .. } | Does::AsksNoMore { device } => {
                 let leads = settings.route(self.netns, remote);
                 surely(leads.and_then(|(_, leads)| value::leads_by(leads)) == Some(device))
             }

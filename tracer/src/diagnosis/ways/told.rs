@@ -34,6 +34,10 @@ impl Way<'_> {
                 thousands(u64::from(*mtu)),
                 count(*dropped, "packet")
             ),
+            Does::AsksNoMore { device } => format!(
+                "what leaves by {device} has its own link-layer address and reaches nobody, since with ARP off the kernel asks for no \
+                 other one, nor does it answer who asks for this node's"
+            ),
         }
     }
 
@@ -72,6 +76,13 @@ impl Way<'_> {
                 })));
                 (check, Vec::new())
             }
+            Does::AsksNoMore { device } => (
+                vec![
+                    format!("ip link show dev {}  # must not say NOARP", quoted(device)),
+                    format!("{by} route get {peer}"),
+                ],
+                Vec::new(),
+            ),
             Does::Shrinks { device, .. } => (
                 vec![format!("ip -s link show dev {}", quoted(device))],
                 Vec::new(),

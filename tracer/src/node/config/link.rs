@@ -84,7 +84,7 @@ impl Link {
             format!("{} {}", value::MTU, self.mtu),
         ];
         if self.no_arp {
-            words.push("no ARP".to_owned());
+            words.push(value::NO_ARP.to_owned());
         }
         if !self.address.is_empty() {
             words.push(format!("{} {}", value::DEVICE_ADDRESS, self.address));
