@@ -609,7 +609,13 @@ fn changed(view: &View<'_>) -> Option<Finding> {
             let stands = model.settings().value(*netns, thing.clone());
             Some(evidence::state(
                 thing.to_string(),
-                stands.unwrap_or("not there").to_owned(),
+                match stands {
+                    // All of it is in its name, as of a rule.
+                    Some("") => "there",
+                    Some(value) => value,
+                    None => "not there",
+                }
+                .to_owned(),
             ))
         }
         _ => None,

@@ -378,8 +378,16 @@ impl Model {
             return;
         }
         let endpoint = Endpoint::of(key);
+        // What is passed on answers somebody else than this node.
+        let is_for_us = || {
+            let flow = self.flows.get(key);
+            flow.is_some_and(|flow| flow.sent > 0 || flow.has_reached())
+                || self.node.has_address(key.netns, key.local)
+        };
         if grown.is_heard {
-            self.endpoints.answered(at, endpoint, grown.arrived);
+            if is_for_us() {
+                self.endpoints.answered(at, endpoint, grown.arrived);
+            }
         } else if grown.sent > 0 || grown.requests > 0 {
             self.endpoints.asked(at, endpoint, grown.sent, grown.requests);
         }

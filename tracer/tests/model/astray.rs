@@ -394,3 +394,26 @@ fn an_uplink_whose_arp_was_switched_off() {
         assert_eq!(story.ids(), ["D01"], "{name}: {before} -> {after}");
     }
 }
+
+/// What the same peer answers to pods, which is passed on, is no answer to this node.
+#[test]
+fn what_is_passed_on_to_pods_does_not_hide_that_this_node_is_not_answered() {
+    let passed_on = FlowKey {
+        local: ip("10.244.0.9"),
+        ..asked()
+    };
+    let mut story = led(false, |story| {
+        changed(story, policy("from 10.10.0.2 lookup 55"), Some(""));
+    });
+    story.rounds(16, |story| {
+        story.ask(asked());
+        story.count(passed_on, |flow| {
+            flow.iif = ETH0;
+            flow.arrived += 1;
+        });
+    });
+    assert_eq!(story.ids(), ["R37", "D01"]);
+    let verdict = story.verdict("R37");
+    let rule = &verdict.evidence[0].text;
+    assert!(rule.ends_with("lookup 55: there"), "{rule}");
+}
