@@ -192,7 +192,7 @@ fn servers<'a>(model: &Model, rules: &'a [Led<'a>]) -> BTreeMap<Port, Vec<(usize
         if port.protocol != Protocol::Tcp || bound.closed.is_some() || all.contains_key(&port) {
             continue;
         }
-        if model.last_served(port).is_none() {
+        if !model.was_served(port) {
             continue;
         }
         let its = rules

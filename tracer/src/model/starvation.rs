@@ -12,7 +12,7 @@ use super::flows::Flow;
 use super::plight::Plight;
 use super::queues::Port;
 use super::timeline::Change;
-use crate::event::FlowKey;
+use crate::event::{FlowKey, Version};
 
 /// Services that are kept, at most. Of those beyond, each flow is known to have worked by its own packets alone.
 const MOST: usize = 16_384;
@@ -26,8 +26,8 @@ const IDLE: u64 = 600 * SECOND;
 enum Service {
     /// The remote end answers.
     Of(Endpoint),
-    /// This node answers at its port.
-    Own(Port),
+    /// This node answers at its port those that ask by this version: that the others get through says nothing of them.
+    Own(Port, Version),
 }
 
 impl Service {
@@ -36,7 +36,7 @@ impl Service {
         if is_reply {
             Self::Of(Endpoint::of(key))
         } else {
-            Self::Own(Port::of(key))
+            Self::Own(Port::of(key), Version::of(key.local))
         }
     }
 }
@@ -80,7 +80,7 @@ impl Worked {
         self.0.retain(|service, _| {
             let netns = match service {
                 Service::Of(endpoint) => endpoint.netns,
-                Service::Own(port) => port.netns,
+                Service::Own(port, _) => port.netns,
             };
             !namespaces.contains(&netns)
         });
@@ -165,9 +165,18 @@ impl Model {
         flow.has_reached() || first().is_some_and(|working| working.first < since)
     }
 
-    /// When a request to this port of this node last reached a socket, in boot time; `None` where none ever did.
-    pub(crate) fn last_served(&self, port: Port) -> Option<u64> {
-        self.worked.0.get(&Service::Own(port)).map(|working| working.last)
+    /// When a request by this version to this port of this node last reached a socket, in boot time; `None` where none ever did.
+    pub(crate) fn last_served(&self, port: Port, version: Version) -> Option<u64> {
+        let working = self.worked.0.get(&Service::Own(port, version));
+        working.map(|working| working.last)
+    }
+
+    /// A request to this port of this node has reached a socket, by whichever version.
+    pub(crate) fn was_served(&self, port: Port) -> bool {
+        let versions = [Version::V4, Version::V6];
+        versions
+            .iter()
+            .any(|version| self.last_served(port, *version).is_some())
     }
 
     /// Something of this peer reached the same local end: of this flow, or of another one.

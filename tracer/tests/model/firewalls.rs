@@ -294,6 +294,42 @@ fn a_firewall_that_shuts_some_out() {
     assert_nothing(&served_and_barred(&[], shut, false));
 }
 
+/// A rule of iptables is for IPv4 only, and one of ip6tables for IPv6 only: who asks by the other version goes on to be served.
+#[test]
+fn a_firewall_that_cuts_off_a_server_for_one_version() {
+    let other = |served_before: bool| {
+        let mut story = Story::begin();
+        story.listen(8080, "httpd");
+        let by_v6 = flow(Protocol::Tcp, "2001:db8::2", 8080, "2001:db8::8", 4000);
+        let by_v4 = flow(Protocol::Tcp, "10.10.0.2", 8080, "203.0.113.8", 4000);
+        let served = |story: &mut Story, key: FlowKey| {
+            story.arrived(Protocol::Tcp, 1).count(key, |flow| {
+                (flow.origin, flow.iif) = (Origin::Remote, ETH0);
+                (flow.arrived, flow.matched) = (flow.arrived + 1, flow.matched + 1);
+            });
+        };
+        story.rounds(4, |story| {
+            served(story, by_v6);
+            if served_before {
+                served(story, by_v4);
+            }
+        });
+        let mut ports = 5000..;
+        story.rounds(6, |story| {
+            served(story, by_v6);
+            bar(story, &["203.0.113.8"], ports.next().unwrap());
+        });
+        story
+    };
+    let story = other(true);
+    assert_eq!(story.ids(), ["R06"]);
+    let told = story.verdict("R06").explanation;
+    let part = "6 packets for tcp 8080 over IPv4 of this node, from 203.0.113.8 that had been let in before, were dropped";
+    assert!(told.contains(part), "{told}");
+    // What was never served by that version is shut out on purpose.
+    assert_nothing(&other(false));
+}
+
 /// A client that waits for half a second and asks anew starves for no long time by any one port, and between two attempts by none.
 #[test]
 fn clients_that_give_up_soon_are_as_much_of_a_loss() {

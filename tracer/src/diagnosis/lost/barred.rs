@@ -1,7 +1,8 @@
 //! Servers of this node that a firewall cuts off.
 //!
 //! What a firewall keeps from a server is its job: every node on the Internet has packets dropped for a port that listens. So it is
-//! told only where it had let the same peers in before, and now lets nobody in.
+//! told only where it had let the same peers in before, and now lets nobody in. A rule of iptables is for one version of IP: who asks
+//! by the other says nothing of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,6 +13,7 @@ use crate::diagnosis::suffering::Suffering;
 use crate::diagnosis::tolls::Of;
 use crate::diagnosis::words::{count, distinct, list, moment};
 use crate::diagnosis::{Finding, View};
+use crate::event::Version;
 use crate::model::Model;
 use crate::model::growth::Spell;
 use crate::model::plight::Plight;
@@ -21,28 +23,29 @@ use crate::report::Confidence;
 /// So many peers are not shut out on purpose, as one who asks too much is.
 const SEVERAL: usize = 2;
 
-/// What a firewall keeps from servers of this node, by their ports.
+/// Where a server is asked: by its port, and by which version.
+type Door = (Port, Version);
+
+/// What a firewall keeps from servers of this node, by where it was for.
 #[derive(Default)]
-pub(super) struct Barred<'a>(BTreeMap<Port, Vec<(&'a Plight, Ended<'a>)>>);
+pub(super) struct Barred<'a>(BTreeMap<Door, Vec<(&'a Plight, Ended<'a>)>>);
 
 impl<'a> Barred<'a> {
     /// A flow whose packets a firewall dropped.
     pub(super) fn add(&mut self, plight: &'a Plight, end: Ended<'a>) {
-        self.0
-            .entry(Port::of(&plight.key))
-            .or_default()
-            .push((plight, end));
+        let door = (Port::of(&plight.key), Version::of(plight.key.local));
+        self.0.entry(door).or_default().push((plight, end));
     }
 
     /// What was dropped of peers that had been let in, at ports that nothing reaches any more.
     pub(super) fn shut(&self, model: &Model) -> Shut<'a> {
         let mut shut = Shut {
             lost: Lost::nothing(model),
-            ports: BTreeSet::new(),
+            doors: BTreeSet::new(),
             served: 0,
         };
-        for (port, flows) in &self.0 {
-            let Some(last) = model.last_served(*port) else {
+        for (door @ (port, version), flows) in &self.0 {
+            let Some(last) = model.last_served(*port, *version) else {
                 continue;
             };
             let of_known = flows
@@ -59,7 +62,7 @@ impl<'a> Barred<'a> {
                 .reduce(Spell::and)
                 .is_some_and(|lost| lost.lasts(DROPPED + 1, LASTING))
             {
-                shut.ports.insert(*port);
+                shut.doors.insert(*door);
                 shut.served = shut.served.max(last);
                 for (plight, (_, place, spell)) in of_known {
                     shut.lost.add(plight, Some(*place), after(spell), spell.since);
@@ -75,7 +78,7 @@ impl<'a> Barred<'a> {
 pub(in crate::diagnosis) struct Shut<'a> {
     /// What it drops, in the order of the flows' keys.
     pub(super) lost: Lost<'a>,
-    ports: BTreeSet<Port>,
+    doors: BTreeSet<Door>,
     /// The last time that something reached one of them.
     served: u64,
 }
@@ -83,23 +86,30 @@ pub(in crate::diagnosis) struct Shut<'a> {
 /// What is found of them.
 pub(super) fn examine(view: &View<'_>) -> Option<Finding> {
     let model = view.model;
-    let Shut { lost, ports, served } = view.befallen().shut(model);
-    if ports.is_empty() {
+    let Shut { lost, doors, served } = view.befallen().shut(model);
+    if doors.is_empty() {
         return None;
     }
     let lost = lost.whole(view, Of::Barred);
     let suffering = Suffering::of(lost.flows.iter().map(Sufferer::from));
     let peers: BTreeSet<_> = suffering.flows.iter().map(|flow| flow.remote).collect();
-    let numbers = distinct(
-        ports
-            .iter()
-            .map(|port| format!("{} {}", port.protocol, port.number)),
-    );
+    let names = doors.iter().map(|(port, version)| {
+        let others = match version {
+            Version::V4 => Version::V6,
+            Version::V6 => Version::V4,
+        };
+        let by = match model.last_served(*port, others) {
+            Some(_) if !doors.contains(&(*port, others)) => format!(" over {version}"),
+            _ => String::new(),
+        };
+        format!("{} {}{by}", port.protocol, port.number)
+    });
+    let names = distinct(names);
     let explanation = format!(
         "{} for {} of this node, from {} that had been let in before, {} dropped by a firewall. The last that reached a socket there did \
          so at {}.{}{}",
         count(lost.packets(), "packet"),
-        list(&numbers),
+        list(&names),
         list(&distinct(peers.iter().map(ToString::to_string))),
         if lost.packets() == 1 { "was" } else { "were" },
         moment(model, *served),
