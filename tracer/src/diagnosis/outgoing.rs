@@ -263,7 +263,15 @@ fn not_opened(model: &Model) -> Option<Finding> {
     if ends.is_empty() {
         return None;
     }
-    let (mut worked, mut works) = (BTreeSet::new(), BTreeSet::new());
+    // All that was kept in without a pause, where it is longer than what of it is fresh.
+    let rows: BTreeMap<Endpoint, Spell> = ends
+        .iter()
+        .filter_map(|(end, (spell, _))| {
+            let row = model.books().unopened(by, *end, model.now())?;
+            (row.since < spell.since).then_some((*end, row))
+        })
+        .collect();
+    let (mut worked, mut works, mut worked_amid) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     for (key, flow) in model.flows().iter() {
         let end = Endpoint::of(key);
         let Some((spell, _)) = ends.get(&end) else {
@@ -274,14 +282,24 @@ fn not_opened(model: &Model) -> Option<Finding> {
         }
         // What stood goes on until it is closed; what was opened since shows that some can be.
         let connection = model.sockets().connection(key);
-        let is_new = connection.is_none_or(|one| one.began_after(spell.since));
-        if is_new && flow.last_arrived > When::at(spell.since) {
+        let is_opened_after = |since: u64| {
+            connection.is_none_or(|one| one.began_after(since)) && flow.last_arrived > When::at(since)
+        };
+        if is_opened_after(spell.since) {
             works.insert(end);
         } else {
             worked.insert(end);
+            if rows.get(&end).is_some_and(|row| is_opened_after(row.since)) {
+                worked_amid.insert(end);
+            }
         }
     }
     ends.retain(|end, _| worked.contains(end) && !works.contains(end));
+    for (end, (spell, _)) in &mut ends {
+        if let Some(row) = rows.get(end).filter(|_| !worked_amid.contains(end)) {
+            *spell = *row;
+        }
+    }
     let peers = distinct(
         ends.keys()
             .map(|end| format!("{} port {}", end.address, end.port)),

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::clock::When;
+use super::endpoints::Endpoint;
 use super::ends::{self, Keeper, Sign, Signature};
 use super::growth::{Growing, History, Spell, growth};
 use super::hooks::{self, Hook};
 use super::node::Node;
 use super::shown::{Shown, is_of};
-use crate::event::{Entry, EntryKey, Example, Fate, FlowKey, Owner};
+use crate::event::{Entry, EntryKey, Example, Fate, FlowKey, Owner, Protocol};
 
 /// Units that are named for one line of drops, at most: the latest.
 const UNITS: usize = 8;
@@ -16,7 +17,7 @@ const UNITS: usize = 8;
 const WAYLESS: usize = 64;
 /// Flows that are kept of what examples have shown dropped of what had arrived, at most.
 const SHOWN: usize = 4_096;
-/// Flows that are kept of what a firewall or a cgroup keeps from leaving, at most.
+/// Flows that are kept of what a firewall or a cgroup keeps from leaving, at most, and as many remote ends that none is opened to.
 const FILTERED: usize = 1_024;
 
 /// What has been told of a line.
@@ -190,6 +191,8 @@ pub(crate) struct Books {
     signs: BTreeMap<(Sign, u32, u32), Growing>,
     /// Flows whose packets were kept from leaving, and by whom, as examples showed it: there were at least so many.
     filtered: BTreeMap<(Keeper, FlowKey), Filtered>,
+    /// The same of connections of which nothing had left, by their remote ends: each that is tried anew is a flow of its own.
+    unopened: BTreeMap<(Keeper, Endpoint), Growing>,
     /// Flows of which examples have shown what had arrived and was dropped: when that was, to the moment.
     shown: BTreeMap<FlowKey, Growing>,
     /// What each kept from leaving, of all flows of a namespace.
@@ -282,6 +285,8 @@ impl Books {
         self.signs.retain(|(_, netns, _), _| !namespaces.contains(netns));
         self.filtered
             .retain(|(_, flow), _| !namespaces.contains(&flow.netns));
+        self.unopened
+            .retain(|(_, end), _| !namespaces.contains(&end.netns));
         self.shown.retain(|flow, _| !namespaces.contains(&flow.netns));
         self.withheld.retain(|(_, netns), _| !namespaces.contains(netns));
         self.untracked.retain(|netns, _| !namespaces.contains(netns));
@@ -296,6 +301,7 @@ impl Books {
         self.signs.retain(|_, spell| !spell.conclude(until));
         self.untracked.retain(|_, spell| !spell.conclude(until));
         self.filtered.retain(|_, one| !one.dropped.conclude(until));
+        self.unopened.retain(|_, spell| !spell.conclude(until));
         self.shown.retain(|_, spell| !spell.conclude(until));
         self.withheld.retain(|_, one| {
             let is_over = one.counted.conclude(until);
@@ -331,15 +337,16 @@ impl Books {
                 .or_default()
                 .shown
                 .note(at, at, packets);
+            let left = left(&flow);
+            if flow.protocol == Protocol::Tcp && left.0 == 0 {
+                self.note_unopened(at, (keeper, Endpoint::of(&flow)), packets);
+            }
             if self.filtered.len() >= FILTERED {
                 self.filtered.retain(|_, one| one.dropped.recent(at).is_some());
             }
             let kept = (keeper, flow);
             if self.filtered.len() < FILTERED || self.filtered.contains_key(&kept) {
-                self.filtered
-                    .entry(kept)
-                    .or_default()
-                    .note(at, packets, left(&flow));
+                self.filtered.entry(kept).or_default().note(at, packets, left);
             }
         }
         if let Some(flow) = example.flow.filter(|_| key.incoming) {
@@ -387,6 +394,16 @@ impl Books {
                 self.treated_as_foreign.note(at, at, packets);
                 self.foreign.note(at, at, packets);
             }
+        }
+    }
+
+    /// A packet of a connection to this remote end was kept from leaving, of which nothing had left.
+    fn note_unopened(&mut self, at: u64, end: (Keeper, Endpoint), packets: u64) {
+        if self.unopened.len() >= FILTERED && !self.unopened.contains_key(&end) {
+            self.unopened.retain(|_, spell| spell.recent(at).is_some());
+        }
+        if self.unopened.len() < FILTERED || self.unopened.contains_key(&end) {
+            self.unopened.entry(end).or_default().note(at, at, packets);
         }
     }
 
@@ -464,6 +481,11 @@ impl Books {
             };
             Some((flow, held))
         })
+    }
+
+    /// What this one has kept from leaving without a pause of connections to that remote end of which nothing had left.
+    pub(crate) fn unopened(&self, by: Keeper, end: Endpoint, now: u64) -> Option<Spell> {
+        self.unopened.get(&(by, end))?.recent(now)
     }
 
     /// About how many packets this one has lately kept from leaving, where examples have shown so many of them: what is beyond the

@@ -228,6 +228,35 @@ fn new_connections_to_who_answered_before_are_missed() {
     assert!(kept_in(true).ids().is_empty(), "{:?}", kept_in(true).ids());
 }
 
+/// Each attempt is a flow of its own, and the first ones are long over: that none can be opened is as old as the first of them.
+#[test]
+fn that_none_can_be_opened_is_as_old_as_the_first_attempt() {
+    let mut story = healthy();
+    story.exchange(client(40_000));
+    story.tick();
+    let mut ports = 40_002..;
+    let mut attempt = |story: &mut Story| {
+        let key = client(ports.next().unwrap());
+        is_kept_in(story, key, SocketState::SynSent);
+        story.socket(key, Some(SocketState::SynSent), SocketState::Close, "curl");
+    };
+    story.rounds(8, &mut attempt);
+    let since = story.verdict("K02").since;
+    story.rounds(80, &mut attempt);
+    let verdict = story.verdict("K02");
+    assert_eq!(verdict.since, since);
+    for part in [
+        "Since 06:00:02 UTC no connection to 192.0.2.10 port 80 can be opened",
+        "at least 88 packets that were to open one",
+    ] {
+        assert!(
+            verdict.explanation.contains(part),
+            "{part}: {}",
+            verdict.explanation
+        );
+    }
+}
+
 /// What is closed after the first of them was dropped was opened before.
 #[test]
 fn a_connection_that_stood_and_is_closed_does_not_show_that_some_can_be_opened() {
