@@ -39,7 +39,8 @@ pub(super) const SILENT: Rule = Rule {
                     dropped here. Where the next hop does not tell its link-layer address they do not even leave; where it is one \
                     of several of a route, that is enough. A weak sign where \
                     only peers are silent that never answered, and not for want of a gateway's link-layer address; where ICMP says meanwhile that what was asked for cannot be \
-                    reached, and the peers are there all the same, or are asked by UDP only; and where what neighbours said on \
+                    reached, and the peers are there all the same, or are asked by UDP only; where they answer others, whose packets this \
+                    node passes on; and where what neighbours said on \
                     the link was dropped here, or the node's own firewall drops what it is to pass on to or from these peers.",
         meaning: "The fault is not in this node's receive path: what it asks for is lost on the way there, there, or on \
                   the way back. Where the next hop does not tell its link-layer address, nothing leaves at all.",
@@ -113,6 +114,11 @@ fn silent(view: &View<'_>) -> Option<Finding> {
             count(others, "flow")
         ),
     };
+    let answers_others = if case.answers_others {
+        " Others, whose packets this node passes on, are answered from there."
+    } else {
+        ""
+    };
     let refused = match case.refusals.told() {
         none if none.is_empty() => String::new(),
         some if case.is_refused() => {
@@ -152,7 +158,7 @@ fn silent(view: &View<'_>) -> Option<Finding> {
     };
     let peers = Addresses::of(case.peers.iter().map(|(_, address)| *address));
     let explanation = format!(
-        "This node made {} to {}, and {lasts}; {dropped}.{before}{refused}{reach}{hop}{one_of_several}{pinned}{}",
+        "This node made {} to {}, and {lasts}; {dropped}.{before}{refused}{reach}{answers_others}{hop}{one_of_several}{pinned}{}",
         count(case.requests, "request"),
         peers.told(),
         case.suffering.affected()
@@ -325,6 +331,8 @@ struct Case<'a> {
     /// Peers of which other flows received something meanwhile, where they are silent yet, and how many such flows.
     there: BTreeSet<(u32, IpAddr)>,
     there_flows: u64,
+    /// Some of what is silent answers others, whose packets this node passes on.
+    answers_others: bool,
     refusals: Refusals,
     /// What neighbours said in the namespaces that ask, and was dropped: where, and how many at least.
     unheard: BTreeMap<String, u64>,
@@ -373,6 +381,7 @@ impl<'a> Case<'a> {
             silences.binary_search_by(|(silent, _)| silent.cmp(&end)).is_ok()
         };
         let (mut others, mut there_flows, mut there) = (0_u64, 0_u64, BTreeSet::new());
+        let mut answers_others = false;
         // Of a silence that is over they say nothing; and where nothing arrives at all there are none.
         if ended.is_none() && model.flows().last_arrived() > When::at(since) {
             let mut fell_silent: HashMap<(u32, IpAddr), u64, RandomState> = HashMap::default();
@@ -391,11 +400,12 @@ impl<'a> Case<'a> {
                 match fell_silent.get(&peer) {
                     None => others += 1,
                     // What came before the last of its ports fell silent says nothing of it now.
-                    Some(at) if flow.last_arrived > When::at(*at) && !is_silent(key) => {
+                    Some(at) if flow.last_arrived <= When::at(*at) => {}
+                    Some(_) if !is_silent(key) => {
                         there_flows += 1;
                         there.insert(peer);
                     }
-                    Some(_) => {}
+                    Some(_) => answers_others |= !model.node().has_address(key.netns, key.local),
                 }
             }
         }
@@ -405,6 +415,7 @@ impl<'a> Case<'a> {
             others,
             there,
             there_flows,
+            answers_others,
             refusals: Refusals::of(model, &silences),
             unheard: hops::unheard(model, suffering.flows.iter(), since),
             strays: strays(view, &suffering.flows),
@@ -571,7 +582,7 @@ impl<'a> Case<'a> {
                 Confidence::Weak
             });
         }
-        if self.is_refused() || !self.unheard.is_empty() || self.is_filtered {
+        if self.is_refused() || !self.unheard.is_empty() || self.is_filtered || self.answers_others {
             return Some(Confidence::Weak);
         }
         if self.others == 0 && self.there.is_empty() {

@@ -417,3 +417,24 @@ fn what_is_passed_on_to_pods_does_not_hide_that_this_node_is_not_answered() {
     let rule = &verdict.evidence[0].text;
     assert!(rule.ends_with("lookup 55: there"), "{rule}");
 }
+
+/// Where nothing of this node is seen to be why, it is no sure sign that the path is silent either.
+#[test]
+fn who_answers_pods_and_not_this_node_is_there() {
+    let passed_on = FlowKey {
+        local: ip("10.244.0.9"),
+        ..asked()
+    };
+    let mut story = routed(&[asked()]);
+    story.rounds(16, |story| {
+        story.ask(asked());
+        story.count(passed_on, |flow| {
+            flow.iif = ETH0;
+            flow.arrived += 1;
+        });
+    });
+    let verdict = story.verdict("D01");
+    assert_eq!(verdict.confidence, Confidence::Weak);
+    let said = "Others, whose packets this node passes on, are answered from there.";
+    assert!(verdict.explanation.contains(said), "{}", verdict.explanation);
+}
