@@ -381,9 +381,14 @@ fn lost(view: &View<'_>, kind: Kind) -> Option<Finding> {
         .get(&kind)?
         .whole(view, Of::Kind(kind));
     let losses = lost.by_packets();
-    let suffering = Suffering::of(lost.flows.iter().map(Sufferer::from));
+    // There may be very many: they are looked at once.
+    let mut given_up = 0;
+    let suffering = Suffering::of(lost.flows.iter().map(|toll| {
+        given_up += usize::from(toll.gave_up(gave_up));
+        Sufferer::from(toll)
+    }));
     let ends: Vec<String> = losses.iter().map(|loss| kinds::told(loss)).collect();
-    let wait = match lost.flows.iter().filter(|toll| toll.gave_up(gave_up)).count() {
+    let wait = match given_up {
         0 => "wait for them",
         all if all == lost.flows.len() => "waited for them until they gave up",
         _ => "wait for them, or did until they gave up",
