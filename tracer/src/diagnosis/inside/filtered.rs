@@ -31,7 +31,7 @@ pub(in crate::diagnosis) const DROPPED: Rule = Rule {
     title: "A firewall of this node drops what it is to pass on",
     place: Some(Where::GuestKernel),
     about: About {
-        signature: "Packets for others are dropped for NETFILTER_DROP for 2 s, and none of the same two ends gets through: answers, \
+        signature: "Packets for others are dropped for NETFILTER_DROP for 1.5 s, and none of the same two ends gets through: answers, \
                     while who asks for them asks on; or what had been passed on before, of TCP where several connections are tried. \
                     A weak sign where it is between two ends only, which may be on purpose, or where addresses are translated on the \
                     way, so that what gets through is not seen; unless a rule came that may drop and does not name a source.",
@@ -56,7 +56,7 @@ pub(in crate::diagnosis) const DROPPED: Rule = Rule {
 
 /// Packets that must have been dropped, and the time that they must span.
 const PACKETS: u64 = 3;
-const LASTING: u64 = 2 * SECOND;
+const LASTING: u64 = SECOND * 3 / 2;
 /// What came when it began may be told so much later.
 const SLACK: u64 = SECOND;
 /// Connections that must have been tried: what one sends when it is over may belong to nothing any more.
