@@ -343,7 +343,8 @@ struct Rule {
     words: String,
 }
 
-/// Chains that iptables has by itself, whose names are written in capitals: what this node sends itself is asked for in the last one only.
+/// Chains that iptables has by itself, whose names are written in capitals: of what this node sends itself the first ones are not asked,
+/// and of nothing else the last one.
 const ARRIVING: [&str; 3] = ["PREROUTING", "INPUT", "FORWARD"];
 const LEAVING: &str = "OUTPUT";
 
@@ -402,8 +403,8 @@ fn may_give(change: &Change) -> bool {
     words.any(|word| told.contains(word))
 }
 
-/// When rules of a firewall that give packets something went, by namespace: as it is looked back from the latest
-/// change, the first time since.
+/// When rules of a firewall that give packets something went, by namespace: as it is looked back from the latest change, the first
+/// time since.
 #[derive(Default)]
 pub(super) struct Gone {
     rules: HashMap<(u32, Rule), u64, RandomState>,
@@ -437,8 +438,8 @@ impl Gone {
     }
 }
 
-/// The rules that give packets something, that came or went by a change of nf_tables, and did not
-/// go and come by it: whoever loads all anew takes each away and sets it again.
+/// The rules that give packets something, that came or went by a change of nf_tables, and did not go and come by it: whoever loads all
+/// anew takes each away and sets it again.
 fn rules(change: &Change, which: Came) -> Vec<Rule> {
     let did = ruleset::read(change.after.as_deref().unwrap_or_default());
     let mut all: BTreeMap<Rule, (bool, bool)> = BTreeMap::new();
