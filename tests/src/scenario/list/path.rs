@@ -40,11 +40,14 @@ const ONE_OF_TWO_GATEWAYS_SILENT: Scenario = Scenario {
             "route replace default nexthop via 10.10.0.1 dev eth0 nexthop via 10.10.0.9 dev eth0",
         ),
     ],
-    // So many flows do not all fall to the same one.
+    // Which one a flow falls to is chance, by its ports. So many that stand do not all fall to the same one.
     traffic: &[
-        PEER_SERVER_V4,
         Actor {
-            addresses: &["192.0.2.10:8080"; 6],
+            addresses: SIX_PORTS,
+            ..PEER_SERVER_V4
+        },
+        Actor {
+            addresses: SIX_PORTS,
             ..NODE_CLIENT
         },
         NODE_PING,
@@ -65,6 +68,16 @@ const ONE_OF_TWO_GATEWAYS_SILENT: Scenario = Scenario {
     },
     late: false,
 };
+
+/// A client has a connection and a UDP socket for each of its addresses, and asks none twice.
+const SIX_PORTS: &[&str] = &[
+    "192.0.2.10:8080",
+    "192.0.2.10:8081",
+    "192.0.2.10:8082",
+    "192.0.2.10:8083",
+    "192.0.2.10:8084",
+    "192.0.2.10:8085",
+];
 
 /// The peer itself lives and answers ARP: only the "internet" behind it says nothing any more.
 const SILENT_PATH: Scenario = Scenario {
