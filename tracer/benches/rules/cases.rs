@@ -108,7 +108,7 @@ const NO_MASQUERADE: Case = Case {
     ..OF_PODS
 };
 
-pub(crate) const CASES: [Case; 25] = [
+pub(crate) const CASES: [Case; 26] = [
     ANSWERED,
     Case {
         name: "replies routed as foreign",
@@ -384,6 +384,29 @@ pub(crate) const CASES: [Case; 25] = [
         ..OF_PODS
     },
     NO_MASQUERADE,
+    Case {
+        name: "a firewall drops a flood at a server",
+        // Of two who were never let in, by each of their ports.
+        key: |number| FlowKey {
+            remote: remote(number / 50_000).into(),
+            remote_port: 1024 + (number % 50_000) as u16,
+            ..served_at(8080, 0)
+        },
+        begins: |story| {
+            story.listen(8080, "web");
+            set(
+                story,
+                rules(),
+                Some("generation 1, tables: inet guard"),
+                Seen::Found,
+            )
+        },
+        before: |_, _, _| {},
+        breaks: |story| ruleset(story, 2, "rule handle 2 (tcp dport 8080 ct state new drop) new"),
+        does: |story, _, key| is_dropped(story, key, tcp_drop("NETFILTER_DROP", "nft_do_chain")),
+        goes_on: |story, _| reaches(story, served_at(8080, 100_000)),
+        ..ANSWERED
+    },
     Case {
         name: "rules of a firewall come and go all the time",
         verdict: "R06",

@@ -149,6 +149,8 @@ pub(crate) struct Growth {
     pub requests: u64,
     /// Something reached a socket.
     pub has_reached: bool,
+    /// Nothing of it had before.
+    pub is_first: bool,
     /// Something arrived that this node did not have already.
     pub is_heard: bool,
 }
@@ -297,6 +299,7 @@ impl Flow {
             dropped: growth(self.dropped_as_told, count.dropped),
             requests: 0,
             has_reached: false,
+            is_first: !self.has_reached(),
             is_heard: false,
         };
         grown.dropped -= self.not_lost(count, &grown);

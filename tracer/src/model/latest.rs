@@ -56,6 +56,14 @@ impl<K: Copy + Ord, V> Gathering<K, V> {
         &mut groups[place].1
     }
 
+    /// What was gathered, in the order of the keys.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        let groups = &self.groups;
+        self.places
+            .iter()
+            .map(move |(key, place)| (key, &groups[*place].1))
+    }
+
     /// All of it.
     pub(crate) fn whole(self) -> BTreeMap<K, V> {
         self.groups.into_iter().collect()

@@ -355,7 +355,7 @@ impl Model {
         self.flows.own(key, count.sender, owner);
         self.queues.grew(at, Port::of(key), grown.queued, grown.read);
         if grown.has_reached {
-            self.note_worked(at, key);
+            self.note_worked(at, key, grown.is_first);
         }
         if grown.read > 0 && key.protocol == Protocol::Tcp {
             self.waiting.was_read(at, key);

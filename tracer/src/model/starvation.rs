@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Model;
-use super::clock::SECOND;
+use super::clock::{SECOND, When};
 use super::endpoints::Endpoint;
 use super::flows::Flow;
 use super::plight::Plight;
@@ -18,6 +18,8 @@ use crate::event::{FlowKey, Version};
 const MOST: usize = 16_384;
 /// Above so many, idle ones are forgotten. Below it none is: what something is for once in a day is known to have worked.
 const MANY: usize = MOST / 4 * 3;
+/// Flows of a peer that are looked at, at most, for one that goes on.
+const MOST_OF_PEER: usize = 4_096;
 /// Idle for this long: 10 min.
 const IDLE: u64 = 600 * SECOND;
 
@@ -46,6 +48,8 @@ impl Service {
 struct Working {
     first: u64,
     last: u64,
+    /// The last time that it was of a flow of which nothing had before.
+    opened: u64,
 }
 
 /// Services that have worked.
@@ -53,11 +57,18 @@ struct Working {
 pub(super) struct Worked(BTreeMap<Service, Working>);
 
 impl Worked {
-    fn note(&mut self, at: u64, service: Service) {
+    fn note(&mut self, at: u64, service: Service, is_first: bool) {
         if let Some(working) = self.0.get_mut(&service) {
             working.last = at;
+            if is_first {
+                working.opened = at;
+            }
         } else if self.0.len() < MOST {
-            let working = Working { first: at, last: at };
+            let working = Working {
+                first: at,
+                last: at,
+                opened: at,
+            };
             self.0.insert(service, working);
         }
     }
@@ -148,14 +159,14 @@ impl Starving {
 }
 
 impl Model {
-    /// Something of this flow reached a socket.
-    pub(super) fn note_worked(&mut self, at: u64, key: &FlowKey) {
+    /// Something of this flow reached a socket, for the first time or not.
+    pub(super) fn note_worked(&mut self, at: u64, key: &FlowKey, is_first: bool) {
         if key.remote.is_unspecified() {
             return;
         }
         if let Some(flow) = self.flows.get(key) {
             let service = Service::of(key, self.is_reply(key, flow));
-            self.worked.note(at, service);
+            self.worked.note(at, service, is_first);
         }
     }
 
@@ -171,6 +182,12 @@ impl Model {
         working.map(|working| working.last)
     }
 
+    /// When the first packet of some flow last did so.
+    pub(crate) fn last_opened(&self, port: Port, version: Version) -> Option<u64> {
+        let working = self.worked.0.get(&Service::Own(port, version));
+        working.map(|working| working.opened)
+    }
+
     /// A request to this port of this node has reached a socket, by whichever version.
     pub(crate) fn was_served(&self, port: Port) -> bool {
         let versions = [Version::V4, Version::V6];
@@ -181,6 +198,20 @@ impl Model {
 
     /// Something of this peer reached the same local end: of this flow, or of another one.
     pub(crate) fn let_in(&self, key: &FlowKey) -> bool {
+        self.of_peer(key).any(|(_, flow)| flow.has_reached())
+    }
+
+    /// A flow of this peer with the same local end goes on after this time, and none of its packets was dropped; as far as some of
+    /// its flows tell, where it has very many.
+    pub(crate) fn goes_on(&self, key: &FlowKey, after: u64) -> bool {
+        let after = When::at(after);
+        self.of_peer(key)
+            .take(MOST_OF_PEER)
+            .any(|(_, flow)| flow.last_arrived > after && flow.has_reached() && flow.dropped == 0)
+    }
+
+    /// The flows of this peer with the same local end.
+    fn of_peer(&self, key: &FlowKey) -> impl Iterator<Item = (&FlowKey, &Flow)> {
         let (first, last) = (
             FlowKey {
                 remote_port: 0,
@@ -191,8 +222,6 @@ impl Model {
                 ..*key
             },
         );
-        self.flows
-            .between(first, last)
-            .any(|(_, flow)| flow.has_reached())
+        self.flows.between(first, last)
     }
 }

@@ -165,12 +165,6 @@ fn served_and_barred(peers: &[&str], did: &str, others: bool) -> Story {
     let mut story = Story::begin();
     story.listen(8080, "httpd");
     let from = |peer: &str, port| flow(Protocol::Tcp, "10.10.0.2", 8080, peer, port);
-    let served = |story: &mut Story, key: FlowKey| {
-        story.arrived(Protocol::Tcp, 1).count(key, |flow| {
-            (flow.origin, flow.iif) = (Origin::Remote, ETH0);
-            (flow.arrived, flow.matched) = (flow.arrived + 1, flow.matched + 1);
-        });
-    };
     let start = "generation 1, tables: inet guard";
     set(&mut story, rules.clone(), Some(start), Seen::Found, None);
     story.rounds(4, |story| {
@@ -186,6 +180,14 @@ fn served_and_barred(peers: &[&str], did: &str, others: bool) -> Story {
         }
     });
     story
+}
+
+/// A packet of this flow reaches the server.
+fn served(story: &mut Story, key: FlowKey) {
+    story.arrived(Protocol::Tcp, 1).count(key, |flow| {
+        (flow.origin, flow.iif) = (Origin::Remote, ETH0);
+        (flow.arrived, flow.matched) = (flow.arrived + 1, flow.matched + 1);
+    });
 }
 
 /// A firewall drops what these peers, and a stranger, ask the server for by this port of theirs.
@@ -294,6 +296,58 @@ fn a_firewall_that_shuts_some_out() {
     assert_nothing(&served_and_barred(&[], shut, false));
 }
 
+/// A rule for what opens a connection: what stands goes on. One that has stood for long lets each peer have so many, on purpose.
+#[test]
+fn a_firewall_that_lets_in_nobody_new() {
+    let peer = |port| flow(Protocol::Tcp, "10.10.0.2", 8080, "203.0.113.8", port);
+    let rules = Thing::Ruleset {
+        firewall: "nf_tables".to_owned(),
+    };
+    let story = |did: Option<&str>, goes_on: bool, others: bool| {
+        let mut story = Story::begin();
+        story.listen(8080, "httpd");
+        let start = "generation 1, tables: inet guard";
+        set(&mut story, rules.clone(), Some(start), Seen::Found, None);
+        story.rounds(4, |story| served(story, peer(4000)));
+        let by_another = flow(Protocol::Tcp, "10.10.0.2", 8080, "203.0.113.77", 4000);
+        served(&mut story, by_another);
+        if let Some(did) = did {
+            let value = format!("generation 2, tables: inet guard; {did}");
+            set(&mut story, rules.clone(), Some(&value), Seen::Told, None);
+        }
+        let mut ports = 5000..;
+        story.rounds(6, |story| {
+            let port = ports.next().unwrap();
+            bar(story, &["203.0.113.8"], port);
+            served(story, by_another);
+            if goes_on {
+                served(story, peer(4000));
+            }
+            if others {
+                served(
+                    story,
+                    flow(Protocol::Tcp, "10.10.0.2", 8080, "203.0.113.77", port),
+                );
+            }
+        });
+        story
+    };
+    let shut = Some("table inet guard, chain in: rule handle 7 (tcp dport 8080 ct state new drop) new");
+    let told = story(shut, true, false);
+    assert_eq!(told.ids(), ["R06"]);
+    let verdict = told.verdict("R06");
+    assert_eq!(verdict.confidence, Confidence::Strong);
+    assert_eq!(verdict.cause.relation, Relation::Explains);
+    let part = "The last new one that reached a socket there did so at 06:00:";
+    assert!(verdict.explanation.contains(part), "{}", verdict.explanation);
+    let part = "; what they had opened before goes on.";
+    assert!(verdict.explanation.contains(part), "{}", verdict.explanation);
+    // Rules are as they were, one peer is shut out, or others are let in.
+    assert_nothing(&story(None, true, false));
+    assert_nothing(&story(shut, false, false));
+    assert_nothing(&story(shut, true, true));
+}
+
 /// A rule of iptables is for IPv4 only, and one of ip6tables for IPv6 only: who asks by the other version goes on to be served.
 #[test]
 fn a_firewall_that_cuts_off_a_server_for_one_version() {
@@ -302,12 +356,6 @@ fn a_firewall_that_cuts_off_a_server_for_one_version() {
         story.listen(8080, "httpd");
         let by_v6 = flow(Protocol::Tcp, "2001:db8::2", 8080, "2001:db8::8", 4000);
         let by_v4 = flow(Protocol::Tcp, "10.10.0.2", 8080, "203.0.113.8", 4000);
-        let served = |story: &mut Story, key: FlowKey| {
-            story.arrived(Protocol::Tcp, 1).count(key, |flow| {
-                (flow.origin, flow.iif) = (Origin::Remote, ETH0);
-                (flow.arrived, flow.matched) = (flow.arrived + 1, flow.matched + 1);
-            });
-        };
         story.rounds(4, |story| {
             served(story, by_v6);
             if served_before {

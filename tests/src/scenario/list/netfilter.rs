@@ -7,6 +7,7 @@ pub(super) const ALL: &[Scenario] = &[
     REPLIES_FILTERED,
     ONE_IN_EIGHT,
     SERVER_BARRED,
+    NEW_ONES_KEPT_OUT,
     LED_AWAY,
     LED_TO_NO_SOCKET,
     LED_TO_PROXY,
@@ -108,6 +109,25 @@ const SERVER_BARRED: Scenario = Scenario {
     },
     late: false,
     ..REPLIES_FILTERED
+};
+
+/// What stands goes on: nothing of it is lost.
+const NEW_ONES_KEPT_OUT: Scenario = Scenario {
+    name: "new-ones-kept-out",
+    title: "a firewall lets in no new connection to a server of this node",
+    breaks: "A rule of iptables at input drops what opens a connection to port 8080; those that stand are let through.",
+    says: "R06, where: guest kernel: over IPv4, by whom, when the last new one reached the server, and that what stood goes on.",
+    break_it: &[Step::Run(
+        Place::Node,
+        "iptables-nft -A INPUT -p tcp --syn --dport 8080 -j DROP",
+    )],
+    heal: &[Step::Run(Place::Node, "iptables-nft -F INPUT")],
+    needs: IPTABLES_NFT.needs,
+    expect: Expectation {
+        drops: &[dropped("netfilter: input, ipv4", "table ip filter, chain INPUT").socket_found(false)],
+        ..SERVER_BARRED.expect
+    },
+    ..SERVER_BARRED
 };
 
 const LED_AWAY: Scenario = Scenario {
