@@ -40,7 +40,7 @@ pub(super) const SILENT: Rule = Rule {
                     of several of a route, that is enough. A weak sign where \
                     only peers are silent that never answered, and not for want of a gateway's link-layer address; where ICMP says meanwhile that what was asked for cannot be \
                     reached, and the peers are there all the same, or are asked by UDP only; where they answer others, whose packets this \
-                    node passes on; and where what neighbours said on \
+                    node passes on, for the first 5 s; and where what neighbours said on \
                     the link was dropped here, or the node's own firewall drops what it is to pass on to or from these peers.",
         meaning: "The fault is not in this node's receive path: what it asks for is lost on the way there, there, or on \
                   the way back. Where the next hop does not tell its link-layer address, nothing leaves at all.",
@@ -68,9 +68,12 @@ pub(super) const SILENT: Rule = Rule {
     proved_by: effects::none,
     follows: &[
         "R01", "R03", "R04", "R05", "R22", "D02", "R09", "R11", "R20", "R21", "R43", "R23", "R30", "R31",
-        "R33", "R34", "R36", "R37", "R38", "R40", "R42",
+        "R33", "R34", "R36", "R37", "R38", "R40", "R42", "K06",
     ],
 };
+
+/// Who answers others, whose packets this node passes on, may not answer this node for what is wrong here: for so long it is looked for.
+const OTHERS: u64 = 5 * SECOND;
 
 /// A silence that began so long after the first one, while that lasted, is of something else.
 const ANOTHER: u64 = 2 * SECOND;
@@ -582,7 +585,8 @@ impl<'a> Case<'a> {
                 Confidence::Weak
             });
         }
-        if self.is_refused() || !self.unheard.is_empty() || self.is_filtered || self.answers_others {
+        let answers_others = self.answers_others && model.now().saturating_sub(self.since) < OTHERS;
+        if self.is_refused() || !self.unheard.is_empty() || self.is_filtered || answers_others {
             return Some(Confidence::Weak);
         }
         if self.others == 0 && self.there.is_empty() {

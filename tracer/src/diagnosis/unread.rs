@@ -403,6 +403,7 @@ fn suffering<'a>(view: &View<'a>, ports: Vec<Unread>) -> Vec<(Unread, Suffering<
             let since = latest.of(port, || since.get(&port).copied());
             // To look at the counts takes longer.
             since.is_some_and(|since| flow.last_arrived >= When::at(since) || flow.last >= since)
+                && view.model.is_its_own(key, flow)
         });
         for one in all.map(Sufferer::in_turn(view.model)) {
             flows.of(Port::of(&one.key), Gathered::default).add(one);

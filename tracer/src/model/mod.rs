@@ -65,7 +65,7 @@ use chains::Chains;
 use clock::{Offsets, SECOND, When};
 use counters::Counters;
 use endpoints::{Endpoint, Endpoints, Silences};
-use flows::Flows;
+use flows::{Flow, Flows};
 use growth::History;
 use ledger::Totals;
 use namespaces::{Closed, Namespaces};
@@ -346,6 +346,11 @@ impl Model {
         }
     }
 
+    /// What arrives of this flow is for this node, and not passed on.
+    pub(crate) fn is_its_own(&self, key: &FlowKey, flow: &Flow) -> bool {
+        flow.sent > 0 || flow.has_reached() || self.node.has_address(key.netns, key.local)
+    }
+
     fn flow(&mut self, at: u64, count: &FlowCount) {
         let key = &count.flow;
         let Some(grown) = self.flows.count(at, count) else {
@@ -378,14 +383,10 @@ impl Model {
             return;
         }
         let endpoint = Endpoint::of(key);
-        // What is passed on answers somebody else than this node.
-        let is_for_us = || {
-            let flow = self.flows.get(key);
-            flow.is_some_and(|flow| flow.sent > 0 || flow.has_reached())
-                || self.node.has_address(key.netns, key.local)
-        };
         if grown.is_heard {
-            if is_for_us() {
+            // What is passed on answers somebody else than this node.
+            let is_its = self.flows.get(key).is_some_and(|flow| self.is_its_own(key, flow));
+            if is_its {
                 self.endpoints.answered(at, endpoint, grown.arrived);
             }
         } else if grown.sent > 0 || grown.requests > 0 {

@@ -9,15 +9,19 @@ use crate::story::*;
 
 /// So many packets are dropped in each half second, for so many of them.
 fn dropped(story: &mut Story, reason: &str, packets: u64, rounds: u32) {
-    let unsent = EntryKey {
+    story.rounds(rounds, |story| {
+        story.exchange(client(40_000));
+        story.add(unsent(reason), packets);
+    });
+}
+
+/// The queue of eth0 drops what this node sends.
+fn unsent(reason: &str) -> EntryKey {
+    EntryKey {
         incoming: false,
         iif: 0,
         ..drop(reason, "__dev_queue_xmit", Protocol::Tcp)
-    };
-    story.rounds(rounds, |story| {
-        story.exchange(client(40_000));
-        story.add(unsent.clone(), packets);
-    });
+    }
 }
 
 #[test]
@@ -49,6 +53,31 @@ fn a_queue_that_drops_what_is_sent_is_a_weak_sign() {
         story.rounds(8, |story| story.exchange(client(40_000)));
         assert!(story.ids().is_empty(), "{:?}", story.ids());
     }
+}
+
+/// What does not leave is not answered: that is no fault of the path.
+#[test]
+fn a_queue_that_drops_all_that_is_sent() {
+    let told = |packets: u64, silent_first: u32| {
+        let mut story = healthy();
+        story.rounds(silent_first, |story| story.ask(client(40_000)));
+        story.rounds(8, |story| {
+            story.ask(client(40_000));
+            story.add(unsent("QDISC_DROP"), packets);
+        });
+        story
+    };
+    let story = told(2, 0);
+    assert_eq!(story.ids(), ["K06", "D01"]);
+    assert_eq!(story.report().place, Where::GuestKernel);
+    let verdict = story.verdict("K06");
+    assert_eq!(verdict.confidence, Confidence::Strong);
+    let part = "Meanwhile no answer came to 8 requests that this node made. Affected: 1 flow of curl[123]";
+    assert!(verdict.explanation.contains(part), "{}", verdict.explanation);
+    // It was silent before.
+    let story = told(6, 8);
+    assert_eq!(story.report().place, Where::DataPath);
+    assert_eq!(story.verdict("K06").confidence, Confidence::Weak);
 }
 
 #[test]

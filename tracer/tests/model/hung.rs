@@ -40,13 +40,29 @@ fn a_process_that_stops_reading() {
         });
         story.rounds(5, |story| queue(story, query));
         assert!(story.ids().is_empty(), "{why}: 2.5 s are none");
-        story.rounds(3, |story| queue(story, query));
+        // What is passed on to the same port elsewhere has nothing to do with it.
+        let passed_on = FlowKey {
+            local: ip("192.0.2.99"),
+            ..query
+        };
+        story.rounds(3, |story| {
+            queue(story, query);
+            story.count(passed_on, |flow| {
+                flow.origin = Origin::Remote;
+                flow.arrived += 1;
+            });
+        });
         let verdict = story.verdict("R14");
         assert_eq!(
             (verdict.place, verdict.confidence),
             (Some(Where::Process), Confidence::Strong),
             "{why}"
         );
+        let suffer = verdict
+            .flows
+            .iter()
+            .any(|flow| flow.local.starts_with("192.0.2.99"));
+        assert!(!suffer, "{why}: {:?}", verdict.flows);
         assert_eq!(verdict.units, ["dns.service"]);
         for part in [
             "dns[123]",

@@ -13,6 +13,7 @@ pub(super) const ALL: &[Scenario] = &[
     UNKNOWN_ETHERTYPE,
     CPU_BACKLOG,
     EGRESS_SHAPED,
+    NOTHING_LEAVES,
     TAPPED,
 ];
 
@@ -230,6 +231,22 @@ const EGRESS_SHAPED: Scenario = Scenario {
         .outgoing()],
         verdict: Some("K06"),
         ..SOUND
+    },
+    ..PROGRAM
+};
+
+/// Neighbours are not asked any more either: nothing leaves.
+const NOTHING_LEAVES: Scenario = Scenario {
+    name: "nothing-leaves",
+    title: "the queue of the uplink drops all that is to leave",
+    breaks: "The qdisc of eth0 is replaced by one that drops all, as where a shaper was set up in part.",
+    says: "K06, where: guest kernel, and D01 under it. Drops QDISC_DROP at __dev_queue_xmit; lab-client starves.",
+    break_it: &[Step::Run(Place::Node, "tc qdisc add dev eth0 root blackhole")],
+    heal: &[Step::Run(Place::Node, "tc qdisc del dev eth0 root")],
+    expect: Expectation {
+        drops: EGRESS_SHAPED.expect.drops,
+        verdict: Some("K06"),
+        ..PROGRAM.expect
     },
     ..PROGRAM
 };
