@@ -1,16 +1,17 @@
 //! More is to leave than the queue of a device lets out.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::sufferers::Sufferer;
 use super::suffering::Suffering;
 use super::words::{command, count, distinct, list, moment, owner};
 use super::{About, Finding, Rule, View, effects, evidence, path};
-use crate::event::{Thing, value};
+use crate::event::{Origin, Thing, value};
 use crate::model::Model;
-use crate::model::clock::SECOND;
+use crate::model::clock::{SECOND, When};
 use crate::model::ends::{self, Sign};
 use crate::model::growth::Spell;
+use crate::model::plight::Plight;
 use crate::report::{Confidence, Where};
 use crate::shell::quoted;
 
@@ -23,8 +24,8 @@ pub(super) const QUEUE_FULL: Rule = Rule {
     about: About {
         signature: "Ten packets a second or more, for 3 s at least, that were to leave by an uplink which is up are dropped by its \
                     queueing discipline (QDISC_DROP and the like). A weak sign, for a queue that is full drops as it is meant to; \
-                    unless what this node asks is not answered since it does, and as many packets as that are dropped: then \
-                    after half a second.",
+                    unless nothing that this node asks is answered since then, within 2 s, and as many packets as that are \
+                    dropped.",
         meaning: "More is to be sent than the device, or a shaper at it (tbf, htb, fq_codel, netem), lets out. Answers to who \
                   waits for them may be among what is dropped: connections become slow, and datagrams are lost.",
         check: &[
@@ -45,7 +46,7 @@ pub(super) const QUEUE_FULL: Rule = Rule {
 
 /// How long it must go on.
 const LASTING: u64 = 3 * SECOND;
-/// The same, where nothing is answered since.
+/// What was on its way back when the first was dropped has come by then.
 const SILENT: u64 = SECOND / 2;
 /// What nobody answers began to be asked so long before or after the first drop, at most.
 const TOGETHER: u64 = 2 * SECOND;
@@ -54,45 +55,59 @@ const RATE: u64 = 10;
 /// Nothing more was dropped for so long: it is over.
 const OVER: u64 = 3 * SECOND;
 
-/// What nobody answers, of a namespace.
-struct Unanswered {
-    netns: u32,
-    since: u64,
+/// What this node asks and nobody answers, since a queue drops.
+struct InVain<'a> {
+    flows: Vec<&'a Plight>,
     requests: u64,
 }
 
-/// What nobody answers now, by namespace.
-fn unanswered(view: &View<'_>) -> Vec<Unanswered> {
-    if view.silent_since().is_none() {
-        return Vec::new();
+/// What is not answered since the queue of this device drops, where it drops as much, and nothing else that this node asked is
+/// answered: nothing leaves by it.
+fn kept_back<'a>(view: &View<'a>, netns: u32, device: u32, drops: &Spell) -> Option<InVain<'a>> {
+    let model = view.model;
+    if !model.silences().are_lasting() {
+        return None;
     }
-    let places = view.asking().iter().map(|(_, place)| *place);
-    let mut all: Vec<Unanswered> = Vec::new();
-    for (end, silence) in path::silences(view.model, places) {
-        match all.iter_mut().find(|one| one.netns == end.netns) {
-            None => all.push(Unanswered {
-                netns: end.netns,
-                since: silence.since,
-                requests: silence.requests,
-            }),
-            Some(one) => {
-                one.since = one.since.min(silence.since);
-                one.requests = one.requests.saturating_add(silence.requests);
-            }
-        }
-    }
-    all
-}
-
-/// What is not answered since a queue drops, where that drops as much: nothing of it has left.
-fn kept_back<'a>(all: &'a [Unanswered], netns: u32, drops: &Spell) -> Option<&'a Unanswered> {
-    all.iter().find(|one| {
-        one.netns == netns && one.since.abs_diff(drops.since) <= TOGETHER && drops.packets >= one.requests
+    let asking = || {
+        let all = view.asking().iter();
+        all.filter(|(plight, _)| plight.key.netns == netns && path::is_ours(plight))
+    };
+    let silences = path::silences(model, asking().map(|(_, place)| *place));
+    let since_then = silences
+        .iter()
+        .filter(|(_, silence)| silence.until.is_none() && silence.since.abs_diff(drops.since) <= TOGETHER);
+    let requests = since_then
+        .map(|(_, silence)| silence.requests)
+        .fold(0, u64::saturating_add);
+    let asked = asking().map(|(plight, _)| plight.last_sent).max()?;
+    let drops_all = requests > 0
+        && drops.packets >= requests
+        && asked <= When::at(drops.last.saturating_add(OVER))
+        && !is_answered(model, netns, device, drops.since.saturating_add(SILENT));
+    drops_all.then(|| InVain {
+        flows: asking().map(|(plight, _)| *plight).collect(),
+        requests,
     })
 }
 
-/// Queues that drop: namespace, device and how.
-fn queues(model: &Model, unanswered: &[Unanswered]) -> Vec<(u32, u32, Spell)> {
+/// What this node asked was answered after this time, by this device.
+fn is_answered(model: &Model, netns: u32, device: u32, after: u64) -> bool {
+    let after = When::at(after);
+    let mut all = model.flows().iter();
+    all.any(|(key, flow)| {
+        key.netns == netns && flow.iif == device && flow.origin == Origin::Local && flow.last_arrived > after
+    })
+}
+
+/// A queue that drops, and what is not answered for that.
+struct Dropping<'a> {
+    place: (u32, u32),
+    spell: Spell,
+    in_vain: Option<InVain<'a>>,
+}
+
+fn queues<'a>(view: &View<'a>) -> Vec<Dropping<'a>> {
+    let model = view.model;
     let works = |netns, device| {
         let link = Thing::Link {
             device: model.node().device_name(netns, device),
@@ -101,51 +116,46 @@ fn queues(model: &Model, unanswered: &[Unanswered]) -> Vec<(u32, u32, Spell)> {
         state.is_none_or(|state| value::is_up(state) && value::has_carrier(state))
     };
     let all = model.books().signs(Sign::NotTaken, model.now());
-    all.filter(|(netns, device, spell)| {
+    let all = all
+        .filter(|(netns, device, _)| model.node().is_over_uplink(*netns, *device) && works(*netns, *device));
+    all.filter_map(|(netns, device, spell)| {
         let span = spell.last.saturating_sub(spell.since);
+        let least = (span / SECOND).saturating_mul(RATE).max(1);
         let is_over = model.now().saturating_sub(spell.last) > OVER;
-        let (least, lasting) = match kept_back(unanswered, *netns, spell) {
-            Some(unanswered) => (unanswered.requests, SILENT),
-            None if is_over => return false,
-            None => ((span / SECOND).saturating_mul(RATE), LASTING),
-        };
-        model.node().is_over_uplink(*netns, *device)
-            && spell.lasts(least.max(1), lasting)
-            && works(*netns, *device)
+        let in_vain = kept_back(view, netns, device, &spell);
+        let drops = in_vain.is_some() || (!is_over && spell.lasts(least, LASTING));
+        drops.then_some(Dropping {
+            place: (netns, device),
+            spell,
+            in_vain,
+        })
     })
     .collect()
 }
 
 fn dropped(view: &View<'_>) -> Option<Finding> {
     let model = view.model;
-    model.books().signs(Sign::NotTaken, model.now()).next()?;
-    let unanswered = unanswered(view);
-    let queues = queues(model, &unanswered);
-    let kept_back: Vec<&Unanswered> = queues
+    let queues = queues(view);
+    let in_vain = || queues.iter().filter_map(|queue| queue.in_vain.as_ref());
+    let mut silent: Vec<&Plight> = in_vain().flat_map(|one| one.flows.iter().copied()).collect();
+    silent.sort_by_key(|plight| plight.key);
+    silent.dedup_by_key(|plight| plight.key);
+    let suffering = Suffering::of(silent.into_iter().map(Sufferer::from));
+    // Several queues of a namespace keep back the same.
+    let made = queues
         .iter()
-        .filter_map(|(netns, _, spell)| kept_back(&unanswered, *netns, spell))
-        .collect();
-    let is_kept_back = |netns: u32| kept_back.iter().any(|one| one.netns == netns);
-    let flows = view.asking().iter().map(|(plight, _)| *plight);
-    let flows = flows.filter(|plight| is_kept_back(plight.key.netns));
-    let suffering = Suffering::of(flows.map(Sufferer::from));
-    let (confidence, silent) = match kept_back.iter().map(|one| one.requests).max() {
-        None => (Confidence::Weak, String::new()),
-        Some(requests) => {
-            let (made, affected) = (count(requests, "request"), suffering.affected());
-            let silent = format!(" Meanwhile no answer came to {made} that this node made.{affected}");
-            (Confidence::Strong, silent)
-        }
+        .filter_map(|queue| Some((queue.place.0, queue.in_vain.as_ref()?.requests)));
+    let made: BTreeMap<u32, u64> = made.collect();
+    let (confidence, silent) = if made.is_empty() {
+        (Confidence::Weak, String::new())
+    } else {
+        let requests = made.into_values().fold(0, u64::saturating_add);
+        let (made, affected) = (count(requests, "request"), suffering.affected());
+        let silent = format!(" Meanwhile no answer came to {made} that this node made.{affected}");
+        (Confidence::Strong, silent)
     };
-    let since = queues.iter().map(|(.., spell)| spell.since).min()?;
-    let last = queues.iter().map(|(.., spell)| spell.last).max()?;
-    let packets = queues
-        .iter()
-        .fold(0, |sum: u64, (.., spell)| sum.saturating_add(spell.packets));
-    let places: BTreeSet<(u32, u32)> = queues
-        .iter()
-        .map(|(netns, device, _)| (*netns, *device))
-        .collect();
+    let Spell { since, last, packets } = queues.iter().map(|queue| queue.spell).reduce(Spell::and)?;
+    let places: BTreeSet<(u32, u32)> = queues.iter().map(|queue| queue.place).collect();
     let name = |(netns, device): &(u32, u32)| model.node().device_name(*netns, *device);
     let names = distinct(places.iter().map(name));
     let lines = model.books().lines().filter(|(key, _)| {

@@ -40,7 +40,7 @@ pub(super) const SILENT: Rule = Rule {
                     of several of a route, that is enough. A weak sign where \
                     only peers are silent that never answered, and not for want of a gateway's link-layer address; where ICMP says meanwhile that what was asked for cannot be \
                     reached, and the peers are there all the same, or are asked by UDP only; where they answer others, whose packets this \
-                    node passes on, for the first 5 s; and where what neighbours said on \
+                    node passes on, for the first 5 s of that; and where what neighbours said on \
                     the link was dropped here, or the node's own firewall drops what it is to pass on to or from these peers.",
         meaning: "The fault is not in this node's receive path: what it asks for is lost on the way there, there, or on \
                   the way back. Where the next hop does not tell its link-layer address, nothing leaves at all.",
@@ -111,13 +111,14 @@ fn silent(view: &View<'_>) -> Option<Finding> {
     let reach = match (case.ended, case.others) {
         (Some(_), _) => String::new(),
         _ if !case.there.is_empty() => case.still_there(),
+        (None, 0) if case.answers_others.is_some() => String::new(),
         (None, 0) => " Nothing arrived for any other flow in this time either.".to_owned(),
         (None, others) => format!(
             " Only some peers are silent: packets of {} with others arrived in this time.",
             count(others, "flow")
         ),
     };
-    let answers_others = if case.answers_others {
+    let answers_others = if case.answers_others.is_some() {
         " Others, whose packets this node passes on, are answered from there."
     } else {
         ""
@@ -334,8 +335,8 @@ struct Case<'a> {
     /// Peers of which other flows received something meanwhile, where they are silent yet, and how many such flows.
     there: BTreeSet<(u32, IpAddr)>,
     there_flows: u64,
-    /// Some of what is silent answers others, whose packets this node passes on.
-    answers_others: bool,
+    /// Some of what is silent answers others, whose packets this node passes on: since when the last of it is silent for this node.
+    answers_others: Option<u64>,
     refusals: Refusals,
     /// What neighbours said in the namespaces that ask, and was dropped: where, and how many at least.
     unheard: BTreeMap<String, u64>,
@@ -351,7 +352,6 @@ impl<'a> Case<'a> {
         let silent = view.asking();
         // Clients that go away without a word are a server's daily bread; they count where nothing is heard
         // from anybody.
-        let is_ours = |plight: &Plight| !plight.has_arrived || plight.is_reply;
         let asked_by_us = silent.iter().any(|(plight, _)| is_ours(plight));
         let asking = || {
             silent
@@ -384,7 +384,7 @@ impl<'a> Case<'a> {
             silences.binary_search_by(|(silent, _)| silent.cmp(&end)).is_ok()
         };
         let (mut others, mut there_flows, mut there) = (0_u64, 0_u64, BTreeSet::new());
-        let mut answers_others = false;
+        let mut answers_others = None;
         // Of a silence that is over they say nothing; and where nothing arrives at all there are none.
         if ended.is_none() && model.flows().last_arrived() > When::at(since) {
             let mut fell_silent: HashMap<(u32, IpAddr), u64, RandomState> = HashMap::default();
@@ -408,7 +408,10 @@ impl<'a> Case<'a> {
                         there_flows += 1;
                         there.insert(peer);
                     }
-                    Some(_) => answers_others |= !model.node().has_address(key.netns, key.local),
+                    Some(at) if !model.node().has_address(key.netns, key.local) => {
+                        answers_others = answers_others.max(Some(*at));
+                    }
+                    Some(_) => {}
                 }
             }
         }
@@ -585,11 +588,15 @@ impl<'a> Case<'a> {
                 Confidence::Weak
             });
         }
-        let answers_others = self.answers_others && model.now().saturating_sub(self.since) < OTHERS;
-        if self.is_refused() || !self.unheard.is_empty() || self.is_filtered || answers_others {
+        let may_be_here = |since: u64| model.now().saturating_sub(since) < OTHERS;
+        if self.is_refused()
+            || !self.unheard.is_empty()
+            || self.is_filtered
+            || self.answers_others.is_some_and(may_be_here)
+        {
             return Some(Confidence::Weak);
         }
-        if self.others == 0 && self.there.is_empty() {
+        if self.others == 0 && self.there.is_empty() && self.answers_others.is_none() {
             let several = self.suffering.flows.len() >= 2;
             return Some(if several {
                 Confidence::Conclusive
@@ -641,6 +648,11 @@ fn by_inner_device(view: &View<'_>, key: &FlowKey, iif: u32) -> bool {
             .is_some_and(|behind| behind.have(key.remote)),
         iif => !view.by_uplink(key.netns, iif),
     }
+}
+
+/// This node asks, and not a peer that went away.
+pub(super) fn is_ours(plight: &Plight) -> bool {
+    !plight.has_arrived || plight.is_reply
 }
 
 /// The flow leads to somebody, which the neighbours' own housekeeping does not.

@@ -397,13 +397,14 @@ fn suffering<'a>(view: &View<'a>, ports: Vec<Unread>) -> Vec<(Unread, Suffering<
     let since: BTreeMap<Port, u64> = ports.iter().map(|unread| (unread.port, unread.since)).collect();
     let mut flows: Gathering<Port, Gathered<'_>> = Gathering::default();
     if !since.is_empty() {
-        let mut latest = Latest::default();
+        let (mut latest, mut own) = (Latest::default(), Latest::default());
+        let is_own = |key: &FlowKey| view.model.node().has_address(key.netns, key.local);
         let all = view.flows(|key, flow| {
             let port = Port::of(key);
             let since = latest.of(port, || since.get(&port).copied());
             // To look at the counts takes longer.
             since.is_some_and(|since| flow.last_arrived >= When::at(since) || flow.last >= since)
-                && view.model.is_its_own(key, flow)
+                && (own.of((key.netns, key.local), || is_own(key)) || view.model.is_its_own(key, flow))
         });
         for one in all.map(Sufferer::in_turn(view.model)) {
             flows.of(Port::of(&one.key), Gathered::default).add(one);

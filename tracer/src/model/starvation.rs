@@ -48,8 +48,8 @@ impl Service {
 struct Working {
     first: u64,
     last: u64,
-    /// The last time that it was of a flow of which nothing had before.
-    opened: u64,
+    /// The last time that it was the first packet of a flow, never where none was seen.
+    opened: When,
 }
 
 /// Services that have worked.
@@ -57,17 +57,16 @@ struct Working {
 pub(super) struct Worked(BTreeMap<Service, Working>);
 
 impl Worked {
-    fn note(&mut self, at: u64, service: Service, is_first: bool) {
+    fn note(&mut self, at: u64, service: Service, is_new: bool) {
+        let opened = if is_new { When::at(at) } else { When::NEVER };
         if let Some(working) = self.0.get_mut(&service) {
             working.last = at;
-            if is_first {
-                working.opened = at;
-            }
+            working.opened = working.opened.max(opened);
         } else if self.0.len() < MOST {
             let working = Working {
                 first: at,
                 last: at,
-                opened: at,
+                opened,
             };
             self.0.insert(service, working);
         }
@@ -159,14 +158,20 @@ impl Starving {
 }
 
 impl Model {
-    /// Something of this flow reached a socket, for the first time or not.
+    /// Something of this flow reached a socket, for the first time that was seen or not. What stood already when this was begun to
+    /// be looked at is not new.
     pub(super) fn note_worked(&mut self, at: u64, key: &FlowKey, is_first: bool) {
         if key.remote.is_unspecified() {
             return;
         }
         if let Some(flow) = self.flows.get(key) {
             let service = Service::of(key, self.is_reply(key, flow));
-            self.worked.note(at, service, is_first);
+            let is_new = is_first
+                && self
+                    .sockets
+                    .connection(key)
+                    .is_none_or(|one| one.opened.is_some());
+            self.worked.note(at, service, is_new);
         }
     }
 
@@ -182,10 +187,9 @@ impl Model {
         working.map(|working| working.last)
     }
 
-    /// When the first packet of some flow last did so.
+    /// When the first packet of some flow last did so; `None` where that was never seen.
     pub(crate) fn last_opened(&self, port: Port, version: Version) -> Option<u64> {
-        let working = self.worked.0.get(&Service::Own(port, version));
-        working.map(|working| working.opened)
+        self.worked.0.get(&Service::Own(port, version))?.opened.time()
     }
 
     /// A request to this port of this node has reached a socket, by whichever version.
@@ -201,13 +205,13 @@ impl Model {
         self.of_peer(key).any(|(_, flow)| flow.has_reached())
     }
 
-    /// A flow of this peer with the same local end goes on after this time, and none of its packets was dropped; as far as some of
-    /// its flows tell, where it has very many.
+    /// A flow of this peer with the same local end goes on after this time, and none of its packets was dropped lately; as far as
+    /// some of its flows tell, where it has very many.
     pub(crate) fn goes_on(&self, key: &FlowKey, after: u64) -> bool {
         let after = When::at(after);
-        self.of_peer(key)
-            .take(MOST_OF_PEER)
-            .any(|(_, flow)| flow.last_arrived > after && flow.has_reached() && flow.dropped == 0)
+        let is_well = |flow: &Flow| flow.has_reached() && flow.dropped_lately(self.now()).is_none();
+        let mut its = self.of_peer(key).take(MOST_OF_PEER);
+        its.any(|(_, flow)| flow.last_arrived > after && is_well(flow))
     }
 
     /// The flows of this peer with the same local end.

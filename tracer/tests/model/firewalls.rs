@@ -303,7 +303,8 @@ fn a_firewall_that_lets_in_nobody_new() {
     let rules = Thing::Ruleset {
         firewall: "nf_tables".to_owned(),
     };
-    let story = |did: Option<&str>, goes_on: bool, others: bool| {
+    // What did the rules before anything was dropped, or while it was.
+    let story = |did: Option<&str>, goes_on: bool, others: bool, late: bool| {
         let mut story = Story::begin();
         story.listen(8080, "httpd");
         let start = "generation 1, tables: inet guard";
@@ -311,14 +312,23 @@ fn a_firewall_that_lets_in_nobody_new() {
         story.rounds(4, |story| served(story, peer(4000)));
         let by_another = flow(Protocol::Tcp, "10.10.0.2", 8080, "203.0.113.77", 4000);
         served(&mut story, by_another);
-        if let Some(did) = did {
-            let value = format!("generation 2, tables: inet guard; {did}");
-            set(&mut story, rules.clone(), Some(&value), Seen::Told, None);
+        story.rounds(4, |story| served(story, peer(4000)));
+        let change = |story: &mut Story| {
+            if let Some(did) = did {
+                let value = format!("generation 2, tables: inet guard; {did}");
+                set(story, rules.clone(), Some(&value), Seen::Told, None);
+            }
+        };
+        if !late {
+            change(&mut story);
         }
         let mut ports = 5000..;
-        story.rounds(6, |story| {
+        story.rounds(8, |story| {
             let port = ports.next().unwrap();
             bar(story, &["203.0.113.8"], port);
+            if late && port == 5005 {
+                change(story);
+            }
             served(story, by_another);
             if goes_on {
                 served(story, peer(4000));
@@ -333,7 +343,7 @@ fn a_firewall_that_lets_in_nobody_new() {
         story
     };
     let shut = Some("table inet guard, chain in: rule handle 7 (tcp dport 8080 ct state new drop) new");
-    let told = story(shut, true, false);
+    let told = story(shut, true, false, false);
     assert_eq!(told.ids(), ["R06"]);
     let verdict = told.verdict("R06");
     assert_eq!(verdict.confidence, Confidence::Strong);
@@ -343,9 +353,13 @@ fn a_firewall_that_lets_in_nobody_new() {
     let part = "; what they had opened before goes on.";
     assert!(verdict.explanation.contains(part), "{}", verdict.explanation);
     // Rules are as they were, one peer is shut out, or others are let in.
-    assert_nothing(&story(None, true, false));
-    assert_nothing(&story(shut, false, false));
-    assert_nothing(&story(shut, true, true));
+    assert_nothing(&story(None, true, false, false));
+    assert_nothing(&story(shut, false, false, false));
+    assert_nothing(&story(shut, true, true, false));
+    // It was dropped before, or what was done cannot drop anything.
+    assert_nothing(&story(shut, true, false, true));
+    let counts = Some("table inet guard, chain in: rule handle 7 (tcp dport 8080 counter) new");
+    assert_nothing(&story(counts, true, false, false));
 }
 
 /// A rule of iptables is for IPv4 only, and one of ip6tables for IPv6 only: who asks by the other version goes on to be served.

@@ -13,7 +13,7 @@ use crate::diagnosis::sufferers::Sufferer;
 use crate::diagnosis::suffering::Suffering;
 use crate::diagnosis::tolls::Of;
 use crate::diagnosis::words::{count, distinct, list, moment};
-use crate::diagnosis::{Finding, View};
+use crate::diagnosis::{Finding, View, effects};
 use crate::event::Version;
 use crate::model::Model;
 use crate::model::clock::SECOND;
@@ -27,7 +27,7 @@ use crate::report::Confidence;
 /// So many peers are not shut out on purpose, as one who asks too much is.
 const SEVERAL: usize = 2;
 
-/// What came in just before rules changed is told up to so long after that.
+/// What came in just before rules changed is told up to so long after that, and so may the change be after what it dropped.
 const TOLD: u64 = SECOND;
 
 /// Where a server is asked: by its port, and by which version.
@@ -81,20 +81,26 @@ impl<'a> Barred<'a> {
             let Some(opened) = model.last_opened(*port, *version) else {
                 continue;
             };
-            let is_there = |change: &Change| match change.subject {
-                Subject::Setting(netns, _) => netns == 0 || netns == port.netns,
+            // Since when what is new is dropped.
+            let new = flows.iter().filter(|(plight, _)| !plight.has_reached);
+            let dropped = new.map(|(_, (.., spell))| spell.since);
+            let Some(began) = dropped.filter(|since| *since > opened).min() else {
+                continue;
+            };
+            let may_be = |change: &Change| match change.subject {
+                Subject::Setting(netns, _) => {
+                    (netns == 0 || netns == port.netns) && change.at <= began.saturating_add(TOLD)
+                }
                 _ => false,
             };
-            let rules = model.timeline().of_rules().rev().map(|(change, _)| change);
-            let mut rules = rules.take_while(|change| change.at.saturating_add(TOLD) >= opened);
-            if !rules.any(is_there) {
+            let rules = model.timeline().of_rules().rev();
+            let mut rules = rules.take_while(|(change, _)| change.at.saturating_add(TOLD) >= opened);
+            if !rules.any(|(change, did)| may_be(change) && did.iter().any(effects::may_drop)) {
                 continue;
             }
             let mut peers = Peers::default();
             let is_new = |plight: &Plight| {
-                let flow = || model.flows().get(&plight.key);
-                peers.of(ends(plight), || model.goes_on(&plight.key, opened))
-                    && flow().is_some_and(|flow| !flow.has_reached())
+                !plight.has_reached && peers.of(ends(plight), || model.goes_on(&plight.key, began))
             };
             shut.add(*door, flows, opened, is_new);
             shut.spares = true;
@@ -162,7 +168,10 @@ pub(super) fn examine(view: &View<'_>) -> Option<Finding> {
     if doors.is_empty() {
         return None;
     }
+    let now = lost.flows.len();
     let lost = lost.whole(view, Of::Barred);
+    // Of those that are no more, it is not known what goes on.
+    let spares = *spares && lost.flows.len() == now;
     let suffering = Suffering::of(lost.flows.iter().map(Sufferer::from));
     let peers: BTreeSet<_> = suffering.flows.iter().map(|flow| flow.remote).collect();
     let names = doors.iter().map(|(port, version)| {
@@ -184,9 +193,9 @@ pub(super) fn examine(view: &View<'_>) -> Option<Finding> {
         list(&names),
         list(&distinct(peers.iter().map(ToString::to_string))),
         if lost.packets() == 1 { "was" } else { "were" },
-        if *spares { "new one " } else { "" },
+        if spares { "new one " } else { "" },
         moment(model, *served),
-        if *spares {
+        if spares {
             "; what they had opened before goes on"
         } else {
             ""

@@ -66,8 +66,8 @@ pub(in crate::diagnosis) const FIREWALL: Rule = Rule {
         About {
             signature: "Packets for sockets that wait are dropped for NETFILTER_DROP: answers, be it one for each of several questions by \
                     UDP that nobody else answered; or requests to a server of this node by peers \
-                    that it had served, where nothing at all reaches its port any more, or, since rules changed, nothing new, while what the \
-                    same peer had opened before goes on. The latter two are a weak sign where that is one \
+                    that it had served, where nothing at all reaches its port any more, or, since rules of nf_tables changed that may drop, nothing new, while what \
+                    the same peer had opened before goes on. The latter two are a weak sign where that is one \
                     peer only, and no rule came that may drop and does not name it: it may be shut out on purpose.",
             meaning: "A rule or the policy of a chain drops replies, or requests to a server of this node. Often a ruleset was \
                   loaded in part, or one that accepts what belongs to open connections was lost. The verdict names the hook, \
