@@ -240,12 +240,14 @@ const NOTHING_LEAVES: Scenario = Scenario {
     name: "nothing-leaves",
     title: "the queue of the uplink drops all that is to leave",
     breaks: "The qdisc of eth0 is replaced by one that drops all, as where a shaper was set up in part.",
-    says: "K06, where: guest kernel, and D01 under it. Drops QDISC_DROP at __dev_queue_xmit; lab-client starves.",
+    says: "K06, where: guest kernel, and D01 under it. Drops QDISC_DROP at __dev_queue_xmit.",
     break_it: &[Step::Run(Place::Node, "tc qdisc add dev eth0 root blackhole")],
     heal: &[Step::Run(Place::Node, "tc qdisc del dev eth0 root")],
     expect: Expectation {
         drops: EGRESS_SHAPED.expect.drops,
         verdict: Some("K06"),
+        column: None,
+        starved: None,
         ..PROGRAM.expect
     },
     ..PROGRAM
