@@ -225,7 +225,8 @@ const EGRESS_SHAPED: Scenario = Scenario {
     expect: Expectation {
         drops: &[ExpectedDrop::of(
             &["QDISC_DROP"],
-            &["__dev_xmit_skb", "__dev_queue_xmit"],
+            // 7.3 drops them after the queue's lock is given up.
+            &["__dev_xmit_skb", "__dev_queue_xmit", "__tcf_kfree_skb_list"],
             Class::Resource,
         )
         .outgoing()],

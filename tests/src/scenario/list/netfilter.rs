@@ -115,16 +115,17 @@ const SERVER_BARRED: Scenario = Scenario {
 const NEW_ONES_KEPT_OUT: Scenario = Scenario {
     name: "new-ones-kept-out",
     title: "a firewall lets in no new connection to a server of this node",
-    breaks: "A rule of iptables at input drops what opens a connection to port 8080; those that stand are let through.",
+    breaks: "A rule for IPv4 at input drops what opens a connection to port 8080; those that stand are let through.",
     says: "R06, where: guest kernel: over IPv4, by whom, when the last new one reached the server, and that what stood goes on.",
-    break_it: &[Step::Run(
+    break_it: &[Step::Nft(
         Place::Node,
-        "iptables-nft -A INPUT -p tcp --syn --dport 8080 -j DROP",
+        "add table ip broken; \
+         add chain ip broken input { type filter hook input priority 0; }; \
+         add rule ip broken input tcp dport 8080 tcp flags & (fin|syn|rst|ack) == syn drop",
     )],
-    heal: &[Step::Run(Place::Node, "iptables-nft -F INPUT")],
-    needs: IPTABLES_NFT.needs,
+    heal: &[Step::Nft(Place::Node, "delete table ip broken")],
     expect: Expectation {
-        drops: &[dropped("netfilter: input, ipv4", "table ip filter, chain INPUT").socket_found(false)],
+        drops: &[dropped("netfilter: input, ipv4", "table ip broken, chain input").socket_found(false)],
         ..SERVER_BARRED.expect
     },
     ..SERVER_BARRED
