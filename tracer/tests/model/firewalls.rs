@@ -362,6 +362,39 @@ fn a_firewall_that_lets_in_nobody_new() {
     assert_nothing(&story(counts, true, false, false));
 }
 
+/// A connection that was there when the tracer began, and said nothing until the rule came, is none that the rule let in.
+#[test]
+fn what_stood_before_the_start_is_not_let_in_anew() {
+    let peer = |port| flow(Protocol::Tcp, "10.10.0.2", 8080, "203.0.113.8", port);
+    let rules = Thing::Ruleset {
+        firewall: "nf_tables".to_owned(),
+    };
+    let told = |stood: bool| {
+        let mut story = Story::begin();
+        story.listen(8080, "httpd");
+        let idle = peer(4001);
+        if stood {
+            story.socket(idle, None, SocketState::Established, "httpd");
+        }
+        let start = "generation 1, tables: inet guard";
+        set(&mut story, rules.clone(), Some(start), Seen::Found, None);
+        story.rounds(4, |story| served(story, peer(4000)));
+        let shut = "generation 2, tables: inet guard; table inet guard, chain in: rule handle 7 (tcp dport 8080 ct state new drop) new";
+        set(&mut story, rules.clone(), Some(shut), Seen::Told, None);
+        for port in 5000..5012 {
+            bar(&mut story, &["203.0.113.8"], port);
+            served(&mut story, peer(4000));
+            if port == 5006 {
+                served(&mut story, idle);
+            }
+            story.tick();
+        }
+        story.ids()
+    };
+    assert_eq!(told(true), ["R06"]);
+    assert!(told(false).is_empty());
+}
+
 /// A rule of iptables is for IPv4 only, and one of ip6tables for IPv6 only: who asks by the other version goes on to be served.
 #[test]
 fn a_firewall_that_cuts_off_a_server_for_one_version() {
