@@ -85,8 +85,6 @@ pub(crate) struct Mended {
     pub(super) at: u64,
     /// What changed and by whom.
     pub(super) text: String,
-    /// All that explained the fault is as it was before. Of what was so at the start: nothing stands any more that brings it about.
-    pub(super) is_whole: bool,
 }
 
 /// What is counted at one look happened since the look before; and what waits for a neighbour in vain is dropped only after it was
@@ -106,12 +104,13 @@ impl Mended {
 
     /// The fault is over.
     pub(super) fn is_over(&self, finding: &Finding, now: u64) -> bool {
-        self.is_whole && now >= self.at.max(finding.last).saturating_add(OVER)
+        now >= self.at.max(finding.last).saturating_add(OVER)
     }
 }
 
 /// The change after which nothing more was seen of a finding, where it took back what explains that, or would explain it the
-/// other way round.
+/// other way round. `None` unless all that explained it is as it was before; of what was so at the start: unless nothing stands any
+/// more that brings it about.
 ///
 /// `is_gone` says that the finding is not there any more. Only then a unit that runs again is what took it away: as long as
 /// it is there, the unit does not do yet what it did.
@@ -123,15 +122,8 @@ pub(super) fn mended(model: &Model, rule: &Rule, finding: &Finding, is_gone: boo
     };
     // Mostly nothing changed since.
     since().next()?;
-    // It may have been broken once more before the last packet was lost.
-    let scene = Scene::of(model, rule, finding);
-    let breaks = |change: &Change| breaks(rule, finding, &scene, change);
     let explaining = explaining(model, rule, rule.explains, finding);
     let mut act = act(&explaining);
-    // What was done meanwhile brings it about whatever becomes of the first ones.
-    let more = since_then(model, finding, &act, breaks);
-    let is_one = more.is_empty();
-    act.extend(more.into_iter().rev());
     let later = Later::of(model, pairing::began_at(&act).unwrap_or(finding.since));
     let is_back = |told: &Told<'_>| match &told.change.subject {
         Subject::Unit(name) => {
@@ -140,46 +132,50 @@ pub(super) fn mended(model: &Model, rule: &Rule, finding: &Finding, is_gone: boo
         }
         _ => later.is_back(told.change),
     };
-    // Of each, by what it is taken back, and whether all of it is.
-    let mut taken: HashMap<&Subject, Vec<(TakenBack, bool)>, RandomState> = HashMap::default();
-    let mut back = 0;
-    for told in &act {
-        let is_whole = is_back(told);
-        back += usize::from(is_whole);
-        let of = taken.entry(&told.change.subject).or_default();
-        of.push((later.taken_back(told.change), is_whole));
+    // Mostly what began it stands, whatever came later.
+    if !act.iter().all(is_back) {
+        return None;
     }
-    let is_taken = |change: &Change, wholly: bool| {
-        let of = taken.get(&change.subject).into_iter().flatten();
-        let mut of = of.filter(|(_, is_whole)| *is_whole || !wholly);
+    // It may have been broken once more before the last packet was lost.
+    let scene = Scene::of(model, rule, finding);
+    let breaks = |change: &Change| breaks(rule, finding, &scene, change);
+    // What was done meanwhile brings it about whatever becomes of the first ones.
+    let more = since_then(model, finding, &act, breaks);
+    if !more.iter().all(is_back) {
+        return None;
+    }
+    let is_one = more.is_empty();
+    act.extend(more.into_iter().rev());
+    if act.is_empty() && (!pairing::is_from_before(model, finding) || finding.standing.is_some()) {
+        return None;
+    }
+    // Of each, by what it is taken back.
+    let mut taken: HashMap<&Subject, Vec<TakenBack>, RandomState> = HashMap::default();
+    for told in &act {
+        let of = taken.entry(&told.change.subject).or_default();
+        of.push(later.taken_back(told.change));
+    }
+    let is_taken = |change: &Change| {
+        let mut of = taken.get(&change.subject).into_iter().flatten();
         match &change.subject {
             Subject::Unit(_) => {
                 of.next().is_some() && change.after.as_deref().is_some_and(effects::is_started)
             }
             // It may have happened once more.
-            _ => of.any(|(taken, _)| taken.by(change)),
+            _ => of.any(|taken| taken.by(change)),
         }
     };
-    let takes_back = |change: &Change| {
-        if is_taken(change, true) {
-            return true;
-        }
-        let counts = match &change.subject {
-            // What can bring it about has not taken it away.
-            Subject::Setting(_, Thing::Rule { .. } | Thing::Route { .. } | Thing::Address { .. }) => {
-                !(rule.explains)(finding, change)
-            }
-            Subject::Setting(_, Thing::Sysctl { .. } | Thing::Link { .. }) => is_taken(change, false),
-            _ => false,
-        };
-        counts && {
+    let is_reverse = |change: &Change| match &change.subject {
+        // What can bring it about has not taken it away.
+        Subject::Setting(_, Thing::Rule { .. } | Thing::Route { .. } | Thing::Address { .. }) => {
             let the_other_way_round = Change {
                 before: change.after.clone(),
                 after: change.before.clone(),
                 ..change.clone()
             };
-            (rule.explains)(finding, &the_other_way_round)
+            !(rule.explains)(finding, change) && (rule.explains)(finding, &the_other_way_round)
         }
+        _ => false,
     };
     // When each thing was so last: very many changes may be of one thing.
     let mut broken: HashMap<&Subject, u64, RandomState> = HashMap::default();
@@ -189,16 +185,15 @@ pub(super) fn mended(model: &Model, rule: &Rule, finding: &Finding, is_gone: boo
         }
     }
     let stays = |change: &Change| broken.get(&change.subject).is_none_or(|at| *at <= change.at);
-    let mut takes = since().filter(|(_, change)| stays(change) && takes_back(change));
-    let (number, change) = if is_one { takes.next() } else { takes.last() }?;
+    let takes = |(_, change): &(u64, &Change)| stays(change) && (is_taken(change) || is_reverse(change));
+    let (number, change) = if is_one {
+        since().find(takes)
+    } else {
+        since().rfind(takes)
+    }?;
     Some(Mended {
         change: number,
         at: change.at,
         text: sentence(model, change),
-        is_whole: if act.is_empty() {
-            pairing::is_from_before(model, finding) && finding.standing.is_none()
-        } else {
-            back == act.len()
-        },
     })
 }

@@ -167,7 +167,6 @@ fn what_brought_it_about_anew_may_be_told_later() {
         change: 2,
         at: 20 * SECOND,
         text: String::new(),
-        is_whole: true,
     };
     let mut episodes = Episodes::default();
     tick(&mut episodes, 11, Some(leading("R01", 10, 11)));
@@ -197,7 +196,6 @@ fn what_went_on_and_was_mended_stays_in_its_episode() {
         change,
         at: at * SECOND,
         text: String::new(),
-        is_whole: true,
     };
     let mut episodes = Episodes::default();
     let lead = |episodes: &mut Episodes, second: u64, now: Leading, by: u64| {
@@ -236,7 +234,6 @@ fn what_began_when_the_first_fault_was_mended_begins_the_next_episode() {
         change: 2,
         at: 20 * SECOND,
         text: String::new(),
-        is_whole: true,
     };
     let fault = |leading: &Leading| Fault {
         rule: leading.rule,

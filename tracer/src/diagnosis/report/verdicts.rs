@@ -308,14 +308,14 @@ fn judged(view: &View<'_>) -> Stand {
     }
 }
 
-/// What took a finding away, which is not there any more where `is_gone`. Less than all of its cause may not be what did.
+/// What took a finding away, which is not there any more where `is_gone`, if nothing was seen of it since.
 pub(in crate::diagnosis) fn mended(
     model: &Model,
     rule: &Rule,
     finding: &Finding,
     is_gone: bool,
 ) -> Option<Mended> {
-    mending::mended(model, rule, finding, is_gone).filter(|mended| mended.is_whole && mended.ends(finding))
+    mending::mended(model, rule, finding, is_gone).filter(|mended| mended.ends(finding))
 }
 
 /// What the rules find, in their order.

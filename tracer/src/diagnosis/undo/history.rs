@@ -1,7 +1,8 @@
 //! What changes of the rules of nf_tables did one after another, and what of it stands.
 
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashMap};
+use std::cell::{Cell, OnceCell};
+use std::collections::BTreeSet;
 use std::hash::{BuildHasher, Hash};
 
 use foldhash::fast::RandomState;
@@ -12,17 +13,27 @@ use crate::event::value::NF_TABLES;
 use crate::model::Model;
 use crate::model::timeline::{Change, Subject};
 
-/// All that is kept of what changed, read once: of very many changes each is held against those alone that had to do with the same
-/// thing.
+/// All that is kept of what changed, read once: where much is asked of very many changes, each is held against those alone that had to do
+/// with the same thing.
 pub(in crate::diagnosis) struct History<'a> {
     /// In the order of time, with chains as they are called by now. Of one change what went comes first: the same may have come anew
     /// with it.
-    did: Vec<(u64, Cow<'a, Did>)>,
+    did: Vec<Done<'a>>,
     /// Chains that got other names, in the order of time.
     renamed: Vec<Renaming>,
-    /// Where that stands which is of the same thing, the first of it first. What two things share by chance has nothing to do with either.
-    places: HashMap<u64, Vec<usize>, RandomState>,
+    /// The mark of each thing with the place of what was done to it, in their order. A mark that two things share by chance brings up what
+    /// has nothing to do with either.
+    places: OnceCell<Vec<(u64, usize)>>,
+    marks: RandomState,
+    /// What was asked of it so far.
+    asked: Cell<usize>,
 }
+
+/// Questions for which all is looked through: that goes quicker than to find out first of which things all of it is.
+const FEW: usize = 4;
+
+/// What was done at a time to the rules of a namespace.
+type Done<'a> = (u64, u32, Cow<'a, Did>);
 
 /// A chain got another name.
 struct Renaming {
@@ -52,7 +63,10 @@ impl<'a> History<'a> {
         let later = model.timeline().of_rules().rev();
         let mut later: Vec<(u64, u32, &[Did])> = later
             .take_while(|(change, _)| change.at > after)
-            .filter_map(|(change, did)| Some((change.at, namespace(change)?, did)))
+            .filter_map(|(change, did)| match change.subject {
+                Subject::Setting(netns, _) => Some((change.at, netns, did)),
+                _ => None,
+            })
             .collect();
         later.reverse();
         Self::new(&later)
@@ -60,10 +74,13 @@ impl<'a> History<'a> {
 
     /// When that was done in which namespaces.
     fn new(later: &[(u64, u32, &'a [Did])]) -> Self {
+        let many = later.iter().map(|(_, _, did)| did.len()).sum();
         let mut all = Self {
-            did: Vec::new(),
+            did: Vec::with_capacity(many),
             renamed: Vec::new(),
-            places: HashMap::default(),
+            places: OnceCell::new(),
+            marks: RandomState::default(),
+            asked: Cell::new(0),
         };
         for (at, netns, did) in later {
             all.renamed.extend(did.iter().filter_map(|did| match did {
@@ -81,11 +98,7 @@ impl<'a> History<'a> {
             let gone = did.iter().filter(|did| is_gone(did));
             for did in gone.chain(did.iter().filter(|did| !is_gone(did))) {
                 let did = all.followed(*netns, *at, did);
-                for of in things(&did) {
-                    let mark = all.mark(*netns, &of);
-                    all.places.entry(mark).or_default().push(all.did.len());
-                }
-                all.did.push((*at, did));
+                all.did.push((*at, *netns, did));
             }
         }
         all
@@ -118,24 +131,51 @@ impl<'a> History<'a> {
     }
 
     fn mark(&self, netns: u32, of: &Of<'_>) -> u64 {
-        self.places.hasher().hash_one((netns, of))
+        self.marks.hash_one((netns, of))
+    }
+
+    fn places(&self) -> &[(u64, usize)] {
+        self.places.get_or_init(|| {
+            let mut all = Vec::with_capacity(2 * self.did.len());
+            for (place, (_, netns, did)) in self.did.iter().enumerate() {
+                let things = things(did);
+                all.extend(things.iter().flatten().map(|of| (self.mark(*netns, of), place)));
+            }
+            all.sort_unstable();
+            all
+        })
     }
 
     /// What was done later that may have to do with what a change of this namespace did.
     fn later(&self, netns: u32, at: u64, one: &Did) -> impl Iterator<Item = (u64, &Did)> {
         // What is asked for is mostly one of the last of very many that are of the same thing.
-        let first = self.did.partition_point(|(time, _)| *time <= at);
+        let first = self.did.partition_point(|(time, ..)| *time <= at);
+        let places = if self.asked.replace(self.asked.get() + 1) < FEW {
+            let later = self.did.iter().enumerate().skip(first);
+            later
+                .filter(|(_, (_, of, _))| *of == netns)
+                .map(|(place, _)| place)
+                .collect()
+        } else {
+            self.places_of(netns, one, first)
+        };
+        let all = places.into_iter().filter_map(|place| self.did.get(place));
+        all.map(|(at, _, did)| (*at, &**did))
+    }
+
+    /// Where that stands which was done to the same things, from this place on.
+    fn places_of(&self, netns: u32, one: &Did, first: usize) -> Vec<usize> {
+        let all = self.places();
         let mut places: Vec<usize> = Vec::new();
-        for of in things(one).iter().chain(&table(one).map(Of::Table)) {
-            if let Some(all) = self.places.get(&self.mark(netns, of)) {
-                let from = all.partition_point(|place| *place < first);
-                places.extend(all.iter().skip(from));
-            }
+        for of in things(one).iter().chain([&table(one).map(Of::Table)]).flatten() {
+            let mark = self.mark(netns, of);
+            let from = all.partition_point(|place| *place < (mark, first));
+            let its = all.iter().skip(from).take_while(|(its, _)| *its == mark);
+            places.extend(its.map(|(_, place)| place));
         }
         places.sort_unstable();
         places.dedup();
-        let all = places.into_iter().filter_map(|place| self.did.get(place));
-        all.map(|(at, did)| (*at, &**did))
+        places
     }
 
     /// What was done at a time stands still: with the number that a rule has by now, with how many of its elements a set is
@@ -188,26 +228,24 @@ pub(super) fn namespace(change: &Change) -> Option<u32> {
     }
 }
 
-/// The things that it was done to, without the table that they are in.
-fn things(did: &Did) -> Vec<Of<'_>> {
+/// The things that it was done to, without the table that they are in: two at most.
+fn things(did: &Did) -> [Option<Of<'_>>; 2] {
     match did {
-        Did::Table(table, _) | Did::Dormant(table, _) => vec![Of::Table(table)],
+        Did::Table(table, _) | Did::Dormant(table, _) => [Some(Of::Table(table)), None],
         Did::Chain(table, chain, ..)
         | Did::Policy { table, chain, .. }
-        | Did::Device { table, chain, .. } => {
-            vec![Of::Chain(table, chain)]
-        }
-        Did::Renamed { table, chain, was } => vec![Of::Chain(table, chain), Of::Chain(table, was)],
+        | Did::Device { table, chain, .. } => [Some(Of::Chain(table, chain)), None],
+        Did::Renamed { table, chain, was } => [chain, was].map(|chain| Some(Of::Chain(table, chain))),
         Did::Rule {
             table,
             chain,
             handle,
             words,
             ..
-        } => vec![Of::Rule(table, chain, *handle), Of::Words(table, chain, words)],
-        Did::Set(table, set, _) | Did::Elements(table, set, ..) => vec![Of::Set(table, set)],
-        Did::Object(table, _, name, _) => vec![Of::Object(table, name)],
-        Did::More(_) | Did::Anew { .. } => Vec::new(),
+        } => [Of::Rule(table, chain, *handle), Of::Words(table, chain, words)].map(Some),
+        Did::Set(table, set, _) | Did::Elements(table, set, ..) => [Some(Of::Set(table, set)), None],
+        Did::Object(table, _, name, _) => [Some(Of::Object(table, name)), None],
+        Did::More(_) | Did::Anew { .. } => [None, None],
     }
 }
 
@@ -421,7 +459,14 @@ mod tests {
         );
         assert_eq!(now(8, 10, rule("in", 4, "new")), rule("in", 4, "new"));
         assert_eq!(now(7, 45, rule("other", 4, "new")), rule("in", 4, "new"));
-        let stands = |at, one: Did| history.stands(7, at, &one);
+        let stands = |at, one: Did| {
+            let all: Vec<Option<u64>> = (0..=FEW).map(|_| history.stands(7, at, &one)).collect();
+            let [first, others @ ..] = &all[..] else {
+                panic!("nothing was asked");
+            };
+            assert!(others.iter().all(|other| other == first), "{all:?}");
+            *first
+        };
         assert_eq!(stands(10, rule("in", 4, "new")), Some(4));
         assert_eq!(stands(10, rule("in", 5, "new")), None, "it went by its new name");
         assert_eq!(stands(20, rename("middle", "in")), Some(0));
