@@ -10,15 +10,18 @@ use super::inside::filtered::Filtered;
 use super::lost::{Losses, Shut};
 use super::numbers::Numbers;
 use super::path::{self, Asking};
+use super::routing::{Losing, Routed};
 use crate::model::Model;
 use crate::model::last_drops::LastDrop;
 use crate::model::latest::Latest;
-use crate::model::plight::Plight;
+use crate::model::plight::{Plight, Waits};
 
 /// All flows that something befalls, or did lately, in the order of their keys.
 pub(super) struct Befallen<'a> {
     /// Some of whose packets were dropped lately, with the place of how in `ends`.
     dropped: Vec<(&'a Plight, usize)>,
+    /// Those of them that nobody of this node waits for.
+    unwanted: Vec<(&'a Plight, usize)>,
     ends: Vec<&'a LastDrop>,
     /// Flows that are part of a silence and lose nothing here, each with the place of that.
     pub silent: Vec<Asking<'a>>,
@@ -28,6 +31,8 @@ pub(super) struct Befallen<'a> {
     pub ask_from_elsewhere_too: bool,
     /// What is lost before sockets.
     pub losses: Losses<'a>,
+    /// What is lost where packets are routed.
+    pub routed: Vec<Losing<'a>>,
     shut: OnceLock<Shut<'a>>,
     /// What is dropped on its way through this node.
     pub filtered: Filtered,
@@ -37,9 +42,11 @@ impl<'a> Befallen<'a> {
     /// Looks through all of them.
     pub(super) fn of(view: &View<'a>) -> Self {
         let model = view.model;
-        let (mut dropped, mut silent, mut asking) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut dropped, mut unwanted) = (Vec::new(), Vec::new());
+        let (mut silent, mut asking) = (Vec::new(), Vec::new());
         let mut ends = Ends::default();
         let mut losses = Losses::new(model);
+        let mut routed = Routed::new(model);
         let mut is_own = Latest::default();
         let (mut from_own, mut from_others) = (false, false);
         for plight in model.plights() {
@@ -47,9 +54,15 @@ impl<'a> Befallen<'a> {
             let end = last.map(|(drop, spell)| {
                 let place = ends.place(drop);
                 dropped.push((plight, place));
+                if plight.waits == Waits::Nobody {
+                    unwanted.push((plight, place));
+                }
                 (drop, place, spell)
             });
             losses.add(model, plight, end);
+            if let Some(end) = end {
+                routed.add(view, plight, end);
+            }
             let Some(one) = path::silent_flow(model, plight) else {
                 continue;
             };
@@ -66,11 +79,13 @@ impl<'a> Befallen<'a> {
         losses.name(model);
         let mut all = Self {
             dropped,
+            unwanted,
             ends: ends.all,
             silent,
             asking,
             ask_from_elsewhere_too: from_own && from_others,
             losses,
+            routed: routed.whole(),
             shut: OnceLock::new(),
             filtered: Filtered::default(),
         };
@@ -91,14 +106,26 @@ impl<'a> Befallen<'a> {
         &self,
         signature: impl Fn(&str, &str) -> bool,
     ) -> impl Iterator<Item = &'a Plight> {
+        self.of_those(&self.dropped, signature)
+    }
+
+    /// The same, of flows that nobody of this node waits for.
+    pub(super) fn unwanted_dropped_by(
+        &self,
+        signature: impl Fn(&str, &str) -> bool,
+    ) -> impl Iterator<Item = &'a Plight> {
+        self.of_those(&self.unwanted, signature)
+    }
+
+    fn of_those(
+        &self,
+        all: &[(&'a Plight, usize)],
+        signature: impl Fn(&str, &str) -> bool,
+    ) -> impl Iterator<Item = &'a Plight> {
         let is_it = |drop: &&LastDrop| signature(&drop.0, &drop.1.symbol);
         let are: Vec<bool> = self.ends.iter().map(is_it).collect();
         // Mostly there are none.
-        let all = if are.contains(&true) {
-            &self.dropped[..]
-        } else {
-            &[]
-        };
+        let all = if are.contains(&true) { all } else { &[] };
         let all = all.iter();
         all.filter(move |(_, end)| are.get(*end).is_some_and(|is| *is))
             .map(|(plight, _)| *plight)

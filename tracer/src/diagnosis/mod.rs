@@ -208,7 +208,6 @@ struct View<'a> {
     behind: OnceLock<BTreeMap<u32, Addresses>>,
     overrun: OnceLock<BTreeMap<Port, Unread>>,
     cut: OnceLock<Cut<'a>>,
-    routed: OnceLock<Vec<Losing<'a>>>,
     /// The devices for which [`Self::by_uplink`] is true.
     over_uplinks: OnceLock<HashSet<(u32, u32), RandomState>>,
 }
@@ -222,7 +221,6 @@ impl<'a> View<'a> {
             behind: OnceLock::new(),
             overrun: OnceLock::new(),
             cut: OnceLock::new(),
-            routed: OnceLock::new(),
             over_uplinks: OnceLock::new(),
         }
     }
@@ -296,7 +294,7 @@ impl<'a> View<'a> {
 
     /// What flows lose where their packets are routed.
     fn routed(&self) -> &[Losing<'a>] {
-        self.routed.get_or_init(|| routing::losing(self))
+        &self.befallen().routed
     }
 
     /// The flows that something befalls.

@@ -29,7 +29,7 @@ const LOOSE: &str = "2";
 /// Of what must hold and does not, so much is told as evidence.
 const BROKEN: usize = 3;
 
-pub(super) use self::losers::{Losing, all as losing};
+pub(super) use self::losers::{Losing, Routed};
 
 /// R01: replies find their socket and are routed as somebody else's.
 ///
@@ -279,7 +279,7 @@ fn reverse_path(view: &View<'_>) -> Option<Finding> {
     let sightings = || lines().filter_map(|(key, _)| model.books().sighting(key));
     let awaited = sightings().find_map(|sighting| sighting.awaited_since(spell.since));
     let own = awaited.or_else(|| sightings().find_map(|sighting| sighting.own_since(spell.since)));
-    let cut_off = cut_off(view);
+    let cut_off = cut_off(model, losing);
     let confidence = if !suffering.flows.is_empty() {
         Confidence::Conclusive
     } else if (awaited.is_some() || !cut_off.is_empty()) && spell.packets >= UNWANTED {
@@ -434,14 +434,13 @@ fn wants<'a>(model: &Model, lines: impl Iterator<Item = &'a EntryKey>) -> &'stat
 }
 
 /// Flows from inside of the node, as those of pods, that were let through before the filter dropped them.
-fn cut_off(view: &View<'_>) -> Vec<FlowKey> {
+fn cut_off(model: &Model, losing: &Losing<'_>) -> Vec<FlowKey> {
     let was_let_through = |key: &FlowKey| {
-        let flow = view.model.flows().get(key);
+        let flow = model.flows().get(key);
         flow.is_some_and(|flow| flow.arrived > flow.dropped)
     };
-    let all = view.befallen().dropped_by(|reason, _| reason == ends::RPFILTER);
-    let inner = all.filter(|plight| plight.iif != 0 && !view.by_uplink(plight.key.netns, plight.iif));
-    inner.map(|plight| plight.key).filter(was_let_through).collect()
+    let inner = losing.inner.iter().map(|plight| plight.key);
+    inner.filter(was_let_through).collect()
 }
 
 /// What the lines of one place have in common, and their sum.

@@ -3,6 +3,7 @@
 //! A process gives up, a flow gets something again, or is forgotten; what it lost is lost all the same. So a verdict never says less
 //! than it did: what it said of each flow is kept from one tick to the next, for as long as the fault lasts.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -204,7 +205,10 @@ impl<'a> Beside<'a> {
     }
 
     /// All of it: each flow once, in the order of their keys.
-    pub(super) fn with(self, now: &[Toll<'a>]) -> Vec<Toll<'a>> {
+    pub(super) fn with<'n>(self, now: &'n [Toll<'a>]) -> Cow<'n, [Toll<'a>]> {
+        if self.is_empty() {
+            return Cow::Borrowed(now);
+        }
         let mut all = now.to_vec();
         for (place, lost) in self.more {
             if let Some(toll) = all.get_mut(place) {
@@ -216,7 +220,7 @@ impl<'a> Beside<'a> {
             // The one sort that makes use of what is in order already.
             all.sort_by_key(|toll| toll.key());
         }
-        all
+        Cow::Owned(all)
     }
 }
 

@@ -21,7 +21,7 @@ use crate::model::growth::Spell;
 use crate::model::hooks::Course;
 use crate::model::last_drops::LastDrop;
 use crate::model::latest::Latest;
-use crate::model::plight::{Plight, Waits};
+use crate::model::plight::Plight;
 use crate::report::{Confidence, Where};
 
 /// R38: what was passed on before, or is asked for from behind this node, is dropped.
@@ -152,8 +152,7 @@ fn of_others<'a>(
 ) -> impl Iterator<Item = (&'a Plight, &'a LastDrop, Spell)> {
     let mut foreign = Latest::default();
     befallen
-        .dropped_by(ends::by_firewall)
-        .filter(|plight| plight.waits == Waits::Nobody)
+        .unwanted_dropped_by(ends::by_firewall)
         .filter(move |Plight { key, .. }| {
             foreign.of((key.netns, key.local), || is_foreign(model, key.netns, key.local))
         })
@@ -334,7 +333,7 @@ fn dropped(view: &View<'_>) -> Option<Finding> {
         .map(|(between, _)| (between.to.min(between.from), between.to.max(between.from)))
         .collect();
     let mut ends: BTreeMap<&LastDrop, (u64, u64)> = BTreeMap::new();
-    for toll in &tolls {
+    for toll in tolls.iter() {
         if let Some(drop) = toll.end() {
             let end = ends.entry(drop.as_ref()).or_default();
             *end = (end.0.saturating_add(toll.lost.packets), end.1 + 1);

@@ -128,10 +128,10 @@ impl<'a> Lost<'a> {
         }
         let mut whole = Self::nothing(view.model);
         let mut places: BTreeMap<&LastDrop, usize> = BTreeMap::new();
-        for toll in beside.with(&self.flows) {
+        for toll in beside.with(&self.flows).iter() {
             let next = places.len();
             let place = toll.end().map(|end| *places.entry(end.as_ref()).or_insert(next));
-            whole.enter(toll, place);
+            whole.enter(*toll, place);
         }
         Cow::Owned(whole)
     }
@@ -300,7 +300,12 @@ impl<'a> Losses<'a> {
         lost: Spell,
         began: u64,
     ) {
-        let all = self.kinds.entry(kind).or_insert_with(|| Lost::nothing(model));
+        let nothing = || Lost {
+            // Mostly what breaks all of them does so in one way.
+            flows: Vec::with_capacity(model.plights().len()),
+            ..Lost::nothing(model)
+        };
+        let all = self.kinds.entry(kind).or_insert_with(nothing);
         all.add(plight, place, lost, began);
         self.partly.starves(plight);
     }
