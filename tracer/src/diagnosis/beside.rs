@@ -3,44 +3,38 @@
 //! A node may have 100,000 flows, which rules look through one after the other. One thread more than this one takes a part of them; not
 //! one for each CPU, which are there for others.
 
+use std::io;
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, ScopedJoinHandle};
 
-/// What becomes of each, in their order.
+/// What becomes of each, in their order. One thread takes them from the first on, the other one from the last on: what takes long must
+/// not be begun when all else is done.
 pub(super) fn each<'a, T: Sync, R: Send>(all: &'a [T], becomes: impl Fn(&'a T) -> R + Sync) -> Vec<R> {
-    let next = AtomicUsize::new(0);
-    let work = || {
-        let mut done: Vec<(usize, R)> = Vec::new();
-        loop {
-            let place = next.fetch_add(1, Ordering::Relaxed);
-            let Some(one) = all.get(place) else {
-                return done;
-            };
-            done.push((place, becomes(one)));
-        }
-    };
+    let taken = AtomicUsize::new(0);
+    let work = |one: &'a T| (taken.fetch_add(1, Ordering::Relaxed) < all.len()).then(|| becomes(one));
     if all.len() < 2 {
         return all.iter().map(becomes).collect();
     }
-    let mut done = thread::scope(|scope| {
-        let other = thread::Builder::new().spawn_scoped(scope, work);
-        let mut done = work();
+    thread::scope(|scope| {
+        let from_last = || all.iter().rev().map_while(work).collect();
+        let other: io::Result<ScopedJoinHandle<'_, Vec<R>>> =
+            thread::Builder::new().spawn_scoped(scope, from_last);
+        let mut done: Vec<R> = all.iter().map_while(work).collect();
         match other.map(ScopedJoinHandle::join) {
-            Ok(Ok(others)) => done.extend(others),
+            Ok(Ok(others)) => done.extend(others.into_iter().rev()),
             Ok(Err(panic)) => resume_unwind(panic),
             // Where no thread can begin, as with a limit of processes that is reached, this one has done it all.
             Err(_) => {}
         }
         done
-    });
-    done.sort_by_key(|(place, _)| *place);
-    done.into_iter().map(|(_, one)| one).collect()
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Barrier;
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::thread;
 
     use super::each;
@@ -65,6 +59,21 @@ mod tests {
             panic!("{threads:?}");
         };
         assert_ne!(first, second);
+    }
+
+    #[test]
+    fn the_last_one_is_begun_with_the_first() {
+        let (both, is_middle_done) = (Barrier::new(2), AtomicBool::new(false));
+        let done = each(&["first", "middle", "last"], |one| {
+            if *one == "middle" {
+                is_middle_done.store(true, Ordering::Relaxed);
+            } else {
+                assert!(!is_middle_done.load(Ordering::Relaxed), "{one}");
+                both.wait();
+            }
+            *one
+        });
+        assert_eq!(done, ["first", "middle", "last"]);
     }
 
     #[test]
