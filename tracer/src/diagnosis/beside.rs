@@ -8,8 +8,8 @@ use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, ScopedJoinHandle};
 
-/// What becomes of each, in their order. One thread takes them from the first on, the other one from the last on: what takes long must
-/// not be begun when all else is done.
+/// What becomes of each, in their order. One thread takes them from the first on, the other one from the last on: what takes long at the
+/// end would else be begun when all else is done.
 pub(super) fn each<'a, T: Sync, R: Send>(all: &'a [T], becomes: impl Fn(&'a T) -> R + Sync) -> Vec<R> {
     let taken = AtomicUsize::new(0);
     let work = |one: &'a T| (taken.fetch_add(1, Ordering::Relaxed) < all.len()).then(|| becomes(one));

@@ -124,7 +124,9 @@ pub(super) fn mended(model: &Model, rule: &Rule, finding: &Finding, is_gone: boo
     since().next()?;
     let explaining = explaining(model, rule, rule.explains, finding);
     let mut act = act(&explaining);
-    let later = Later::of(model, pairing::began_at(&act).unwrap_or(finding.since));
+    // What was done meanwhile came after the finding began, and maybe before what is told to have begun it.
+    let from = pairing::began_at(&act).map_or(finding.since, |at| at.min(finding.since));
+    let later = Later::of(model, from);
     let is_back = |told: &Told<'_>| match &told.change.subject {
         Subject::Unit(name) => {
             let state = model.units().state(name);

@@ -300,12 +300,7 @@ impl<'a> Losses<'a> {
         lost: Spell,
         began: u64,
     ) {
-        let nothing = || Lost {
-            // Mostly what breaks all of them does so in one way.
-            flows: Vec::with_capacity(model.plights().len()),
-            ..Lost::nothing(model)
-        };
-        let all = self.kinds.entry(kind).or_insert_with(nothing);
+        let all = self.kinds.entry(kind).or_insert_with(|| Lost::nothing(model));
         all.add(plight, place, lost, began);
         self.partly.starves(plight);
     }

@@ -18,7 +18,7 @@ pub(in crate::diagnosis) struct Losing<'a> {
     pub spell: Spell,
     /// Of those that somebody waits for, or did until the process gave up; in the order of their keys.
     pub tolls: Vec<Toll<'a>>,
-    /// All that came from behind this node.
+    /// All whose packets came from behind this node, whoever waits for them.
     pub inner: Vec<&'a Plight>,
 }
 
@@ -64,7 +64,7 @@ impl<'a> Routed<'a> {
         }
     }
 
-    /// Takes a flow in whose last packets ended so, which has this place, in a spell.
+    /// Takes a flow in, with the place of how its packets ended last, and the spell of its drops.
     pub(in crate::diagnosis) fn add(
         &mut self,
         view: &View<'a>,

@@ -29,7 +29,8 @@ pub(in crate::diagnosis) struct History<'a> {
     asked: Cell<usize>,
 }
 
-/// Questions for which all is looked through: that goes quicker than to find out first of which things all of it is.
+/// Questions for which all that was done later is looked through: that goes quicker than to find out first of which things all of it is.
+/// What has nothing to do with it changes no answer ([`after`]).
 const FEW: usize = 4;
 
 /// What was done at a time to the rules of a namespace.
@@ -60,6 +61,7 @@ enum Of<'a> {
 impl<'a> History<'a> {
     /// What was done after some time.
     pub(super) fn of(model: &'a Model, after: u64) -> Self {
+        // These are all of nf_tables.
         let later = model.timeline().of_rules().rev();
         let mut later: Vec<(u64, u32, &[Did])> = later
             .take_while(|(change, _)| change.at > after)
@@ -146,9 +148,8 @@ impl<'a> History<'a> {
         })
     }
 
-    /// What was done later that may have to do with what a change of this namespace did.
+    /// What was done later in this namespace: all of it, or what may have to do with what a change did.
     fn later(&self, netns: u32, at: u64, one: &Did) -> impl Iterator<Item = (u64, &Did)> {
-        // What is asked for is mostly one of the last of very many that are of the same thing.
         let first = self.did.partition_point(|(time, ..)| *time <= at);
         let places = if self.asked.replace(self.asked.get() + 1) < FEW {
             let later = self.did.iter().enumerate().skip(first);
@@ -165,6 +166,7 @@ impl<'a> History<'a> {
 
     /// Where that stands which was done to the same things, from this place on.
     fn places_of(&self, netns: u32, one: &Did, first: usize) -> Vec<usize> {
+        // What is asked for is mostly one of the last of very many that are of the same thing.
         let all = self.places();
         let mut places: Vec<usize> = Vec::new();
         for of in things(one).iter().chain([&table(one).map(Of::Table)]).flatten() {
@@ -198,8 +200,9 @@ impl<'a> History<'a> {
         let Some(netns) = namespace(change) else {
             return BTreeSet::new();
         };
-        let mut undone = BTreeSet::new();
+        let mut all = BTreeSet::new();
         for one in &change.rules() {
+            let mut undone = BTreeSet::new();
             let one = self.followed(netns, change.at, one);
             let mut stands = Some(number(&one));
             // Before the time of what was last looked at.
@@ -215,8 +218,10 @@ impl<'a> History<'a> {
                     _ => undone.remove(&at),
                 };
             }
+            // What was undone of one part stays so, whatever was done then to others.
+            all.extend(undone);
         }
-        undone
+        all
     }
 }
 
@@ -477,6 +482,55 @@ mod tests {
             None,
             "it has its name again"
         );
+    }
+
+    #[test]
+    fn parts_of_a_change_are_undone_each_at_its_time() {
+        let rule = |handle: u64, port: u16, came: &str| {
+            format!("chain in: rule handle {handle} (tcp dport {port} drop) {came}")
+        };
+        let change = |parts: &[&str]| Change {
+            at: 10,
+            subject: Subject::Setting(
+                7,
+                Thing::Ruleset {
+                    firewall: NF_TABLES.to_owned(),
+                },
+            ),
+            before: None,
+            after: Some(format!(
+                "generation 2, tables: inet guard; table inet guard, {}",
+                parts.join("; table inet guard, ")
+            )),
+            by: None,
+            by_unknown: None,
+            noticed: false,
+        };
+        let undone = |change: &Change, later: &[(u64, String)]| {
+            let did: Vec<(u64, [Did; 1])> = later.iter().map(|(at, text)| (*at, [did(text)])).collect();
+            let told: Vec<(u64, u32, &[Did])> = did.iter().map(|(at, did)| (*at, 7, &did[..])).collect();
+            let history = History::new(&told);
+            let all: Vec<Vec<u64>> = (0..=FEW)
+                .map(|_| history.undone(change).into_iter().collect())
+                .collect();
+            assert!(all.iter().all(|one| *one == all[0]), "{all:?}");
+            all.into_iter().next().unwrap()
+        };
+        let both = change(&[&rule(4, 22, "new"), &rule(5, 23, "new")]);
+        assert_eq!(both.rules().len(), 2, "{:?}", both.rules());
+        for (first, last) in [((4, 22), (5, 23)), ((5, 23), (4, 22))] {
+            let later = [
+                (20, rule(first.0, first.1, "gone")),
+                (30, rule(last.0, last.1, "gone")),
+            ];
+            assert_eq!(undone(&both, &later), [20, 30]);
+        }
+        // What goes with it and does nothing by itself.
+        let with_set = change(&[&rule(4, 22, "new"), "set peers new"]);
+        assert_eq!(undone(&with_set, &[(20, rule(4, 22, "gone"))]), [20]);
+        // It came back in one go.
+        let back = [(20, rule(4, 22, "gone")), (20, rule(6, 22, "new"))];
+        assert!(undone(&both, &back).is_empty());
     }
 
     #[test]
