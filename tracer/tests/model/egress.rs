@@ -78,6 +78,8 @@ fn a_queue_that_drops_all_that_is_sent() {
     assert_eq!(verdict.confidence, Confidence::Strong);
     let part = "Meanwhile no answer came to 8 requests that this node made. Affected: 1 flow of curl[123]";
     assert!(verdict.explanation.contains(part), "{}", verdict.explanation);
+    // Not each request is told as a drop.
+    assert_eq!(told(1, 1, None).ids(), ["K06", "D01"]);
     // It was silent before.
     let story = told(6, 8, None);
     assert_eq!(story.report().place, Where::DataPath);
