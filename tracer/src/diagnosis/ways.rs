@@ -15,7 +15,7 @@ use super::matching::Fit;
 use super::path::{self, ARRIVALS};
 use super::sufferers::Sufferer;
 use super::suffering::Suffering;
-use super::words::{command, list, moment};
+use super::words::{command, count, list, moment};
 use super::{About, Finding, Rule, View, effects, evidence, taken};
 use crate::event::{FlowKey, Origin, Protocol, SocketState, TABLE_MAIN, Thing, value};
 use crate::model::Model;
@@ -33,7 +33,7 @@ pub(super) use told::{forget, tracked};
 pub(super) const CHANGED: Rule = Rule {
     id: "R37",
     slug: "way-changed",
-    title: "The way to its peers was changed on this node, and nothing comes back since",
+    title: "The way to its peers was changed on this node, and flows get nothing since",
     place: Some(Where::GuestKernel),
     about: About {
         signature: "Peers that answered are silent from within 10 s after a route to them came or leads elsewhere, a policy rule for \
@@ -603,6 +603,11 @@ fn changed(view: &View<'_>) -> Option<Finding> {
         Subject::Setting(_, Thing::Neighbour { .. }) => format!("; it is the next hop to {}", list(&peers)),
         _ => format!("; by it goes what is for {}", list(&peers)),
     };
+    // Others may get something from the same peers, as where only large packets are lost.
+    let got = match suffering.flows.len() as u64 {
+        1 => "1 flow has got".to_owned(),
+        many => format!("{} have got", count(many, "flow")),
+    };
     let why = case.way.why();
     let evidence = match &case.change.subject {
         Subject::Setting(netns, thing) => {
@@ -626,7 +631,7 @@ fn changed(view: &View<'_>) -> Option<Finding> {
     Some(Finding {
         confidence: case.confidence(),
         explanation: format!(
-            "The {}, at {}{to}. Since then nothing has come back from there{until}: {why}.{}",
+            "The {}, at {}{to}. Since then {got} nothing from there{until}: {why}.{}",
             sentence(model, case.change),
             moment(model, case.change.at),
             suffering.affected()

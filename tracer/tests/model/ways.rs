@@ -1,4 +1,4 @@
-//! The way to peers was changed on this node itself, and nothing comes back since.
+//! The way to peers was changed on this node itself, and flows get nothing since.
 
 use tracer::event::{EntryKey, FlowKey, Origin, Protocol, Seen, SocketState, Thing, Version};
 use tracer::report::{Confidence, Relation, Where};
@@ -66,7 +66,7 @@ fn a_default_route_by_a_gateway_that_is_none() {
     );
     for part in [
         "via 10.10.0.99 dev eth0, by ip[123]",
-        "; by it goes what is for 192.0.2.10. Since then nothing has come back from there: what is sent goes another way",
+        "; by it goes what is for 192.0.2.10. Since then 1 flow has got nothing from there: what is sent goes another way",
     ] {
         assert!(verdict.explanation.contains(part), "{}", verdict.explanation);
     }
