@@ -431,7 +431,13 @@ impl Story<'_> {
         } else {
             format!("recovered: {root} was over at")
         };
-        tracer.has_written(&[format!("  {root}  "), over])?;
+        tracer.has_written(&[format!("  {root}  "), over.clone()])?;
+        // With its length; what mended it stands behind that.
+        let page = tracer.page()?;
+        let line = page.lines().find(|line| line.contains(&over));
+        let recovered = line.and_then(|line| line.trim().split("; ").next());
+        let recovered = recovered.with_context(|| format!("the page does not say: {over}"))?;
+        self.say(Who::Tracer, recovered.to_owned())?;
         if expect.mended {
             wanted(!mended.is_empty(), "what mended it", episode)?;
             self.say(Who::Tracer, format!("mended: {mended}"))?;
