@@ -432,11 +432,13 @@ impl Story<'_> {
             format!("recovered: {root} was over at")
         };
         tracer.has_written(&[format!("  {root}  "), over.clone()])?;
-        // With its length; what mended it stands behind that.
+        // What mended it stands behind the episode's length.
         let page = tracer.page()?;
         let line = page.lines().find(|line| line.contains(&over));
         let recovered = line.and_then(|line| line.trim().split("; ").next());
-        let recovered = recovered.with_context(|| format!("the page does not say: {over}"))?;
+        let recovered = recovered.filter(|told| told.contains(", after "));
+        let recovered =
+            recovered.with_context(|| format!("the page does not say this with a length: {over}"))?;
         self.say(Who::Tracer, recovered.to_owned())?;
         if expect.mended {
             wanted(!mended.is_empty(), "what mended it", episode)?;
