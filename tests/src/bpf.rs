@@ -1,8 +1,9 @@
-//! BPF programs that say one word of every packet: the way to break a node as other people's programs do.
+//! BPF programs that say one word of every packet: the way to break a node as other people's programs do. And one that
+//! counts.
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use anyhow::{Context, Result};
 
@@ -25,11 +26,16 @@ pub enum Word {
 }
 
 // include/uapi/linux/bpf.h, if_link.h, pkt_cls.h
+const BPF_MAP_CREATE: libc::c_long = 0;
+const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
 const BPF_PROG_LOAD: libc::c_long = 5;
+const BPF_RAW_TRACEPOINT_OPEN: libc::c_long = 17;
 const BPF_LINK_CREATE: libc::c_long = 28;
 const PROG_TYPE_SCHED_CLS: u32 = 3;
 const PROG_TYPE_XDP: u32 = 6;
 const PROG_TYPE_CGROUP_SKB: u32 = 8;
+const PROG_TYPE_RAW_TRACEPOINT: u32 = 17;
+const MAP_TYPE_ARRAY: u32 = 2;
 const ATTACH_CGROUP_INET_INGRESS: u32 = 0;
 const ATTACH_CGROUP_INET_EGRESS: u32 = 1;
 const ATTACH_XDP: u32 = 37;
@@ -61,10 +67,25 @@ impl Hook {
 #[repr(C)]
 struct Instruction {
     code: u8,
+    /// The destination in the low half, the source in the high one.
     registers: u8,
     offset: i16,
     immediate: i32,
 }
+
+/// One that neither jumps nor reads memory.
+const fn instruction(code: u8, registers: u8, immediate: i32) -> Instruction {
+    Instruction {
+        code,
+        registers,
+        offset: 0,
+        immediate,
+    }
+}
+
+/// `r0 = n` is this with no registers.
+const MOV64_IMM: u8 = 0xb7;
+const EXIT: u8 = 0x95;
 
 /// The first members of `union bpf_attr` for `BPF_PROG_LOAD`.
 #[repr(C)]
@@ -102,10 +123,10 @@ pub fn attach(hook: Hook, device: &str, word: Word) -> Result<OwnedFd> {
         return Err(io::Error::last_os_error()).with_context(|| format!("no device {device}"));
     }
     let (prog_type, attach_type, flags) = hook.numbers();
-    let program =
-        load(prog_type, hook.answer(word)).with_context(|| format!("cannot load a program for {hook:?}"))?;
+    let program = load(prog_type, &saying(hook.answer(word)))
+        .with_context(|| format!("cannot load a program for {hook:?}"))?;
     let link = Link {
-        prog_fd: u32::try_from(std::os::fd::AsRawFd::as_raw_fd(&program))?,
+        prog_fd: u32::try_from(program.as_raw_fd())?,
         target: index,
         attach_type,
         flags,
@@ -129,11 +150,11 @@ pub enum Way {
 /// Where the kernel refuses.
 pub fn refuse(cgroup: &File, way: Way) -> Result<OwnedFd> {
     const REFUSE: i32 = 0;
-    let program =
-        load(PROG_TYPE_CGROUP_SKB, REFUSE).context("cannot load a program for the packets of a cgroup")?;
+    let program = load(PROG_TYPE_CGROUP_SKB, &saying(REFUSE))
+        .context("cannot load a program for the packets of a cgroup")?;
     let link = Link {
-        prog_fd: u32::try_from(std::os::fd::AsRawFd::as_raw_fd(&program))?,
-        target: u32::try_from(std::os::fd::AsRawFd::as_raw_fd(cgroup))?,
+        prog_fd: u32::try_from(program.as_raw_fd())?,
+        target: u32::try_from(cgroup.as_raw_fd())?,
         attach_type: match way {
             Way::Arrives => ATTACH_CGROUP_INET_INGRESS,
             Way::Leaves => ATTACH_CGROUP_INET_EGRESS,
@@ -144,17 +165,132 @@ pub fn refuse(cgroup: &File, way: Way) -> Result<OwnedFd> {
     call(BPF_LINK_CREATE, &link).context("cannot attach a program to a cgroup")
 }
 
-/// Loads `return answer;`.
-fn load(prog_type: u32, answer: i32) -> io::Result<OwnedFd> {
-    const MOV64_IMM: u8 = 0xb7;
-    const EXIT: u8 = 0x95;
-    let instruction = |code, immediate| Instruction {
-        code,
-        registers: 0,
-        offset: 0,
-        immediate,
-    };
-    let program = [instruction(MOV64_IMM, answer), instruction(EXIT, 0)];
+/// Counts how often tracepoints are passed on top of a process, by a program that the kernel runs there. It counts until
+/// it is dropped.
+#[derive(Debug)]
+pub struct Counter {
+    count: OwnedFd,
+    _links: Vec<OwnedFd>,
+}
+
+/// For `BPF_MAP_CREATE`.
+#[repr(C)]
+struct Create {
+    map_type: u32,
+    key_size: u32,
+    value_size: u32,
+    max_entries: u32,
+    map_flags: u32,
+}
+
+/// For `BPF_RAW_TRACEPOINT_OPEN`.
+#[repr(C)]
+struct Open {
+    name: u64,
+    prog_fd: u32,
+    /// In later kernels a cookie follows, which must be aligned.
+    padding: u32,
+}
+
+/// For `BPF_MAP_LOOKUP_ELEM`.
+#[repr(C)]
+struct Lookup {
+    map_fd: u32,
+    padding: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+
+impl Counter {
+    /// Begins to count, of the tracepoints of these names, on top of the process of this number in the initial
+    /// namespace.
+    ///
+    /// # Errors
+    /// Where the kernel refuses, or has no such tracepoint.
+    pub fn start(process: u32, tracepoints: &[&std::ffi::CStr]) -> Result<Self> {
+        let create = Create {
+            map_type: MAP_TYPE_ARRAY,
+            key_size: size_of::<u32>() as u32,
+            value_size: size_of::<u64>() as u32,
+            max_entries: 1,
+            map_flags: 0,
+        };
+        let count = call(BPF_MAP_CREATE, &create).context("cannot make a map of one number")?;
+        let program = load(PROG_TYPE_RAW_TRACEPOINT, &counting(process, &count)?)
+            .context("cannot load a program that counts")?;
+        let open = |name: &&std::ffi::CStr| {
+            let open = Open {
+                name: name.as_ptr() as u64,
+                prog_fd: u32::try_from(program.as_raw_fd())?,
+                padding: 0,
+            };
+            call(BPF_RAW_TRACEPOINT_OPEN, &open).with_context(|| {
+                format!(
+                    "cannot attach a program to the tracepoint {}",
+                    name.to_string_lossy()
+                )
+            })
+        };
+        Ok(Self {
+            _links: tracepoints.iter().map(open).collect::<Result<_>>()?,
+            count,
+        })
+    }
+
+    /// What it has counted.
+    ///
+    /// # Errors
+    /// Where the kernel refuses.
+    pub fn read(&self) -> Result<u64> {
+        let (key, mut value) = (0_u32, 0_u64);
+        let lookup = Lookup {
+            map_fd: u32::try_from(self.count.as_raw_fd())?,
+            padding: 0,
+            key: std::ptr::from_ref(&key) as u64,
+            value: std::ptr::from_mut(&mut value) as u64,
+            flags: 0,
+        };
+        bpf(BPF_MAP_LOOKUP_ELEM, &lookup).context("cannot read what a program counted")?;
+        Ok(value)
+    }
+}
+
+/// `if (bpf_get_current_pid_tgid() >> 32 == process) atomic_add(count, 1); return 0;`
+fn counting(process: u32, count: &OwnedFd) -> Result<[Instruction; 9]> {
+    const CALL: u8 = 0x85;
+    const GET_CURRENT_PID_TGID: i32 = 14;
+    const RSH64_IMM: u8 = 0x77;
+    const JNE_IMM: u8 = 0x55;
+    // Two instructions long; with this source the immediate is a map's descriptor, and the register its first value.
+    const LD_IMM64: u8 = 0x18;
+    const R1_FROM_MAP_VALUE: u8 = 0x21;
+    const R2: u8 = 0x02;
+    const ATOMIC64_ADD: u8 = 0xdb;
+    const AT_R1_FROM_R2: u8 = 0x21;
+    Ok([
+        instruction(CALL, 0, GET_CURRENT_PID_TGID),
+        instruction(RSH64_IMM, 0, 32),
+        Instruction {
+            offset: 4,
+            ..instruction(JNE_IMM, 0, i32::try_from(process)?)
+        },
+        instruction(LD_IMM64, R1_FROM_MAP_VALUE, count.as_raw_fd()),
+        instruction(0, 0, 0),
+        instruction(MOV64_IMM, R2, 1),
+        instruction(ATOMIC64_ADD, AT_R1_FROM_R2, 0),
+        instruction(MOV64_IMM, 0, 0),
+        instruction(EXIT, 0, 0),
+    ])
+}
+
+/// `return answer;`
+fn saying(answer: i32) -> [Instruction; 2] {
+    [instruction(MOV64_IMM, 0, answer), instruction(EXIT, 0, 0)]
+}
+
+/// Loads a program.
+fn load(prog_type: u32, program: &[Instruction]) -> io::Result<OwnedFd> {
     let load = Load {
         prog_type,
         insn_cnt: program.len() as u32,
@@ -169,8 +305,15 @@ fn load(prog_type: u32, answer: i32) -> io::Result<OwnedFd> {
 
 /// `bpf(2)`, for a command that gives a descriptor.
 fn call<T>(command: libc::c_long, attributes: &T) -> io::Result<OwnedFd> {
+    let descriptor = bpf(command, attributes)?;
+    // SAFETY: the descriptor is new and nobody else's.
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+}
+
+/// `bpf(2)`, and what it answers.
+fn bpf<T>(command: libc::c_long, attributes: &T) -> io::Result<i32> {
     // SAFETY: `attributes` is of the size that is told, begins as the command's part of `union bpf_attr` does, and
-    // what it points to lives through the call.
+    // what it points to lives through the call, and is of the size that the command reads or writes.
     let result = unsafe {
         libc::syscall(
             libc::SYS_bpf,
@@ -180,8 +323,24 @@ fn call<T>(command: libc::c_long, attributes: &T) -> io::Result<OwnedFd> {
         )
     };
     match i32::try_from(result) {
-        // SAFETY: the descriptor is new and nobody else's.
-        Ok(descriptor) if descriptor >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(descriptor) }),
+        Ok(answer) if answer >= 0 => Ok(answer),
         _ => Err(io::Error::last_os_error()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A process is switched to whenever it has slept.
+    #[test]
+    fn what_happens_on_top_of_a_process_is_counted() {
+        let counter = Counter::start(std::process::id(), &[c"sched_switch"]).unwrap();
+        let before = counter.read().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(1));
+        assert!(counter.read().unwrap() > before);
+        let other = Counter::start(u32::MAX >> 1, &[c"sched_switch"]).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(1));
+        assert_eq!(other.read().unwrap(), 0);
     }
 }

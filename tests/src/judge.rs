@@ -6,6 +6,23 @@ use serde_json::Value;
 use crate::lab::Lab;
 use crate::scenario::{Column, Expectation, ExpectedDrop, Scenario, Step};
 
+/// Something that a report says otherwise than expected, in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// So many packets more than may be are unexplained, or fewer than none.
+    Unexplained(u64, String),
+    /// Anything else.
+    Other(String),
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unexplained(_, said) | Self::Other(said) => f.write_str(said),
+        }
+    }
+}
+
 /// All that a report of `tracer diagnose`, which ended with this exit code, says otherwise than expected. It is not
 /// only the first, so that one run tells everything.
 pub fn failures(
@@ -13,12 +30,12 @@ pub fn failures(
     scenario: &Scenario,
     report: &Value,
     code: Option<i32>,
-) -> Result<Vec<String>> {
+) -> Result<Vec<Failure>> {
     let expect = &scenario.expect;
     let mut failures = Vec::new();
     let mut wanted = |so: bool, what: String| {
         if !so {
-            failures.push(what);
+            failures.push(Failure::Other(what));
         }
     };
     wanted(
@@ -88,9 +105,6 @@ pub fn failures(
             format!("that {before}{seconds} s is not told: {}", report["changes"]),
         );
     }
-    if let Err(error) = books(expect, &report["ledger"]) {
-        wanted(false, error);
-    }
     let rows: u64 = array(&report["drops"])
         .iter()
         .filter(|row| row["in_ledger"] == true)
@@ -116,6 +130,7 @@ pub fn failures(
         let starved = array(&report["starved"]).iter().any(|flow| named(&flow));
         wanted(starved, format!("pid {pid}, {command} is not among the starved"));
     }
+    failures.extend(books(expect, &report["ledger"]).err());
     Ok(failures)
 }
 
@@ -157,11 +172,11 @@ fn is(expected: &ExpectedDrop, row: &Value) -> bool {
 }
 
 /// The law of double entry, and the bound on what is unexplained.
-fn books(expect: &Expectation, ledger: &Value) -> Result<(), String> {
+fn books(expect: &Expectation, ledger: &Value) -> Result<(), Failure> {
     let column = |name: &str| {
         ledger[name]
             .as_i64()
-            .ok_or(format!("the ledger has no {name}: {ledger}"))
+            .ok_or_else(|| Failure::Other(format!("the ledger has no {name}: {ledger}")))
     };
     let [arrived, unexplained] = ["arrived", "unexplained"].map(column);
     let (arrived, unexplained) = (arrived?, unexplained?);
@@ -170,14 +185,15 @@ fn books(expect: &Expectation, ledger: &Value) -> Result<(), String> {
         sum += column(name)?;
     }
     if arrived != sum {
-        return Err(format!("{arrived} arrived and {sum} accounted for: {ledger}"));
+        let said = format!("{arrived} arrived and {sum} accounted for: {ledger}");
+        return Err(Failure::Other(said));
     }
     // A single packet that was on its way at the end is none too many where next to nothing arrives.
-    let most = (arrived as f64 * expect.most_unexplained).ceil();
-    if unexplained.unsigned_abs() as f64 > most {
-        return Err(format!(
-            "{unexplained} of {arrived} unexplained, at most {most} may be: {ledger}"
-        ));
+    let most = (arrived as f64 * expect.most_unexplained).ceil() as u64;
+    let over = unexplained.unsigned_abs().saturating_sub(most);
+    if over > 0 {
+        let said = format!("{unexplained} of {arrived} unexplained, at most {most} may be: {ledger}");
+        return Err(Failure::Unexplained(over, said));
     }
     Ok(())
 }
@@ -197,12 +213,15 @@ mod tests {
             "dropped": 20, "queued": 20, "unexplained": 10});
         assert_eq!(books(&expect, &ledger), Ok(()));
         ledger["delivered"] = json!(699);
-        assert!(books(&expect, &ledger).unwrap_err().contains("accounted for"));
+        let said = books(&expect, &ledger).unwrap_err().to_string();
+        assert!(said.contains("accounted for"), "{said}");
         ledger["unexplained"] = json!(11);
-        assert!(books(&expect, &ledger).unwrap_err().contains("unexplained"));
+        let over = books(&expect, &ledger).unwrap_err();
+        assert!(matches!(over, Failure::Unexplained(1, _)), "{over:?}");
         ledger["unexplained"] = json!(-300);
         ledger["dropped"] = json!(331);
-        assert!(books(&expect, &ledger).unwrap_err().contains("unexplained"));
+        let over = books(&expect, &ledger).unwrap_err();
+        assert!(matches!(over, Failure::Unexplained(290, _)), "{over:?}");
     }
 
     #[test]

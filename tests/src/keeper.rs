@@ -1,4 +1,4 @@
-//! The keeper removes the lab's namespaces and its cgroups when the lab could not, because it was killed.
+//! The keeper removes the lab's namespaces, its cgroups and its instance of tracefs when the lab could not, because it was killed.
 //!
 //! It is a process of its own that waits for the end of a pipe, of which the lab holds the other end. It
 //! removes only the names that it was given, and these carry the lab's process id.
@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result};
 
-use crate::{cgroup, netns, process};
+use crate::{cgroup, netns, process, unseen};
 
 /// First argument of the program that makes it a keeper.
 pub const ROLE: &str = "keeper";
@@ -53,6 +53,7 @@ pub fn main(names: &[String]) -> Result<()> {
     for name in names {
         netns::remove(name);
         cgroup::remove(name);
+        unseen::remove(name);
     }
     Ok(())
 }

@@ -31,4 +31,5 @@ pub mod suspend;
 pub mod terminal;
 pub mod tracer;
 pub mod traffic;
+pub mod unseen;
 pub mod world;

@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::check::check_scenario;
 use crate::incident::said::second_of_day;
-use crate::judge::array;
+use crate::judge::{Failure, array};
 use crate::scenario::{self, Scenario};
 use crate::tracer::Break;
 
@@ -142,7 +142,7 @@ fn row(scenario: &'static Scenario, when: Break, program: &Path, time: Duration)
             place: text(&checked.report["where"]),
             late: late(&checked.report),
             alarms: alarms(&checked.report),
-            failures: checked.failures,
+            failures: checked.failures.iter().map(Failure::to_string).collect(),
             ..row
         },
         Err(error) => Row {

@@ -77,7 +77,9 @@ fn check(scenario: &Scenario, when: Break) -> anyhow::Result<()> {
         failures,
     } = check_scenario(scenario, Path::new(PROGRAM), when, time, &[])?;
     if !failures.is_empty() {
-        bail!("{}\n{report:#}\nstderr: {}", failures.join("\n"), ended.stderr);
+        // What is wrong comes last, where it is found.
+        let said: Vec<String> = failures.iter().map(ToString::to_string).collect();
+        bail!("{report:#}\nstderr: {}\n{}", ended.stderr, said.join("\n"));
     }
     if when == Break::WhileWatched {
         look_closer(scenario, &mut lab, &report);
