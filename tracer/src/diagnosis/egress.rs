@@ -11,7 +11,7 @@ use crate::model::Model;
 use crate::model::clock::{SECOND, When};
 use crate::model::ends::{self, Sign};
 use crate::model::growth::Spell;
-use crate::model::plight::Plight;
+use crate::model::plight::{COUNTED, Plight};
 use crate::report::{Confidence, Where};
 use crate::shell::quoted;
 
@@ -46,8 +46,6 @@ pub(super) const QUEUE_FULL: Rule = Rule {
 
 /// How long it must go on.
 const LASTING: u64 = 3 * SECOND;
-/// What was on its way back when the first was dropped has come by then.
-const SILENT: u64 = SECOND / 2;
 /// What nobody answers began to be asked so long before or after the first drop, at most.
 const TOGETHER: u64 = 2 * SECOND;
 /// Packets a second at least: a few that are dropped tell the sender to be slower.
@@ -86,19 +84,24 @@ fn kept_back<'a>(view: &View<'a>, netns: u32, device: u32, drops: &Spell) -> Opt
     let drops_all = requests > 0
         && drops.packets >= requests - requests / MISSED
         && asked <= When::at(drops.last.saturating_add(OVER))
-        && !is_answered(model, netns, device, drops.since.saturating_add(SILENT));
+        && !is_answered(model, netns, device, drops.since.saturating_add(COUNTED));
     drops_all.then(|| InVain {
         flows: asking().map(|(plight, _)| *plight).collect(),
         requests,
     })
 }
 
-/// What this node asked was answered after this time, by this device.
+/// Something has left by this device after this time, and was answered. What only arrives says nothing: a peer may be slow to
+/// answer what had left before, or send again what nobody acknowledges.
 fn is_answered(model: &Model, netns: u32, device: u32, after: u64) -> bool {
     let after = When::at(after);
     let mut all = model.flows().iter();
     all.any(|(key, flow)| {
-        key.netns == netns && flow.iif == device && flow.origin == Origin::Local && flow.last_arrived > after
+        key.netns == netns
+            && flow.iif == device
+            && flow.origin == Origin::Local
+            && flow.last_sent > after
+            && flow.last_arrived > after
     })
 }
 

@@ -105,23 +105,7 @@ pub fn verdicts(page: &mut Page, report: &Report, room: Option<usize>) {
 
 fn one(page: &mut Page, verdict: &Verdict, report: &Report, room: Option<usize>) {
     page.line(Kind::Title, format!("{}  {}", verdict.id, verdict.title));
-    page.line(
-        Kind::Text,
-        format!(
-            "{}{}; {}: {}; where: {}",
-            verdict
-                .under
-                .as_ref()
-                .map_or_else(String::new, |root| format!("follows from {root}; ")),
-            words::since(verdict, report),
-            words::confidence(verdict.confidence),
-            words::confidence_meaning(verdict.confidence),
-            verdict.place.map_or_else(
-                || "says nothing of packets by itself".to_owned(),
-                |place| words::place(place).to_lowercase()
-            ),
-        ),
-    );
+    page.line(Kind::Text, standing(verdict, report));
     page.gap();
     if let Some(root) = same_as_root(verdict, report) {
         let text = format!(
@@ -199,6 +183,23 @@ fn one(page: &mut Page, verdict: &Verdict, report: &Report, room: Option<usize>)
             room,
         );
     }
+}
+
+/// Since when it is so; and how sure it is and where, of one that stands by itself: what follows from another is where that is.
+fn standing(verdict: &Verdict, report: &Report) -> String {
+    let since = words::since(verdict, report);
+    if let Some(root) = &verdict.under {
+        return format!("follows from {root}; {since}");
+    }
+    let place = verdict.place.map_or_else(
+        || "says nothing of packets by itself".to_owned(),
+        |place| words::place(place).to_lowercase(),
+    );
+    format!(
+        "{since}; {}: {}; where: {place}",
+        words::confidence(verdict.confidence),
+        words::confidence_meaning(verdict.confidence),
+    )
 }
 
 /// The verdict that this one follows from, where both have the same flows: then the one says all that the other would.

@@ -214,6 +214,12 @@ mod tests {
             text.contains("D01  ") && !text.contains("Said once already."),
             "{text}"
         );
+        // Where the fault is, and how sure that is, the root alone says.
+        let standing = format!(
+            "follows from {}; since 06:14:07 UTC (4 min 11 s)\n\n",
+            report.verdicts[0].id
+        );
+        assert!(text.contains(&standing), "{text}");
         // But in full where others suffer.
         report.verdicts.last_mut().unwrap().flows.pop();
         assert!(page(&report, WIDTH).contains("Said once already."));
