@@ -49,36 +49,39 @@ pub fn check_scenario(
     for capability in without {
         arguments.extend(["--without", capability]);
     }
-    let once = || {
+    let watch = Watch::share(program)
+        .inspect_err(|error| eprintln!("{}: each run counts: {error:#}", scenario.name))
+        .ok();
+    let unseen = || watch.as_ref().and_then(|watch| watch.unseen().ok());
+    // And how often packets were kept from all programs meanwhile, where that is known.
+    let once = || -> Result<(Checked, u64)> {
         let mut lab = Lab::of(scenario, program)?;
+        let before = unseen();
         let ended = tracer::observe(&mut lab, scenario, when, &arguments)?;
+        let kept = before
+            .zip(unseen())
+            .map_or(0, |(before, after)| after.saturating_sub(before));
         let report = ended.report()?;
         let failures = judge::failures(&mut lab, scenario, &report, ended.status.code())?;
-        Ok(Checked {
+        let checked = Checked {
             lab,
             ended,
             report,
             failures,
-        })
+        };
+        Ok((checked, kept))
     };
-    // Where the kernel has no such events, each run counts.
-    let watch = Watch::share(program).ok();
-    let unseen = || watch.as_ref().and_then(|watch| watch.unseen().ok());
     for _ in 0..REPEATS {
-        let before = unseen();
-        let checked: Result<Checked> = once();
-        let kept = before
-            .zip(unseen())
-            .map_or(0, |(before, after)| after.saturating_sub(before));
-        match checked.as_ref().map(|checked| &*checked.failures) {
-            Ok([Failure::Unexplained(over, said)]) if *over <= kept => {
+        let (checked, kept) = once()?;
+        match &*checked.failures {
+            [Failure::Unexplained(over, said)] if *over <= kept => {
                 let name = scenario.name;
                 eprintln!("{name}: {kept} packets were kept from all programs, so run again: {said}");
             }
-            _ => return checked,
+            _ => return Ok(checked),
         }
     }
-    once()
+    Ok(once()?.0)
 }
 
 /// Checks scenarios: breaks each node while the tracer watches it. Prints a line of JSON for each.

@@ -9,7 +9,7 @@ use crate::scenario::{Column, Expectation, ExpectedDrop, Scenario, Step};
 /// Something that a report says otherwise than expected, in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// So many packets more than may be are unexplained, or fewer than none.
+    /// So many packets are unexplained beyond the bound, above or below zero.
     Unexplained(u64, String),
     /// Anything else.
     Other(String),

@@ -20,7 +20,7 @@ pub const ROLE: &str = "keeper";
 pub struct Keeper(Child);
 
 impl Keeper {
-    /// Starts a keeper of the namespaces `names`, which need not exist yet. `program` is the lab's binary.
+    /// Starts a keeper of what has one of these names, which need not exist yet. `program` is the lab's binary.
     pub fn start(program: &Path, names: &[String]) -> Result<Self> {
         let child = Command::new(program)
             .arg(ROLE)
@@ -44,7 +44,7 @@ impl Drop for Keeper {
     }
 }
 
-/// What the keeper does: waits for the end of its input, then removes the namespaces `names`.
+/// What the keeper does: waits for the end of its input, then removes what has one of these names.
 pub fn main(names: &[String]) -> Result<()> {
     process::set_name(c"lab-keeper");
     std::io::stdin()

@@ -3,8 +3,8 @@
 //!
 //! [`lab::Lab`] is the topology and the traffic on it, [`scenario`] holds what can be broken and what the
 //! tracer should say about it, [`cli`] puts a tracer on it for a person to look at; [`tracer`] and [`terminal`]
-//! do so for the tests. [`check`] runs a scenario, [`judge`] tells what is not as expected, and
-//! [`prove`] how many are. Everything that is made
+//! do so for the tests. [`check`] runs a scenario, [`judge`] tells what is not as expected, [`unseen`] what
+//! the machine kept from all programs meanwhile, and [`prove`] how many are as expected. Everything that is made
 //! goes away when its value is dropped, and also when the process is killed: see [`keeper`].
 
 pub mod bpf;

@@ -6,9 +6,10 @@ use super::sufferers::Sufferer;
 use super::suffering::Suffering;
 use super::words::{command, count, distinct, list, moment, owner};
 use super::{About, Finding, Rule, View, effects, evidence, path};
-use crate::event::{Origin, Thing, value};
+use crate::event::{Thing, value};
 use crate::model::Model;
 use crate::model::clock::{SECOND, When};
+use crate::model::endpoints::SILENCE;
 use crate::model::ends::{self, Sign};
 use crate::model::growth::Spell;
 use crate::model::plight::{COUNTED, Plight};
@@ -24,8 +25,9 @@ pub(super) const QUEUE_FULL: Rule = Rule {
     about: About {
         signature: "Ten packets a second or more, for 3 s at least, that were to leave by an uplink which is up are dropped by its \
                     queueing discipline (QDISC_DROP and the like). A weak sign, for a queue that is full drops as it is meant to; \
-                    unless nothing that this node asks is answered since then, within 2 s, and at least three packets are \
-                    dropped for four requests.",
+                    unless who is asked by this node falls silent within 2 s of the first drop, at least three packets are \
+                    dropped for four requests, and no flow that comes by this device both leaves and is answered later than 1.5 s \
+                    after that drop.",
         meaning: "More is to be sent than the device, or a shaper at it (tbf, htb, fq_codel, netem), lets out. Answers to who \
                   waits for them may be among what is dropped: connections become slow, and datagrams are lost.",
         check: &[
@@ -48,6 +50,8 @@ pub(super) const QUEUE_FULL: Rule = Rule {
 const LASTING: u64 = 3 * SECOND;
 /// What nobody answers began to be asked so long before or after the first drop, at most.
 const TOGETHER: u64 = 2 * SECOND;
+/// Mostly what left before the first was dropped is answered, and counted, by then.
+const SILENT: u64 = SECOND / 2;
 /// Packets a second at least: a few that are dropped tell the sender to be slower.
 const RATE: u64 = 10;
 /// One of so many may be told as a request and not as a drop: counts are read one after the other, and the first requests may have left
@@ -62,11 +66,13 @@ struct InVain<'a> {
     requests: u64,
 }
 
-/// What is not answered since the queue of this device drops, where it drops about as much, and nothing else that this node asked is
-/// answered: nothing leaves by it.
+/// What is not answered since the queue of this device drops, where it drops about as much, and nothing else leaves and is answered:
+/// nothing leaves by it.
 fn kept_back<'a>(view: &View<'a>, netns: u32, device: u32, drops: &Spell) -> Option<InVain<'a>> {
     let model = view.model;
-    if !model.silences().are_lasting() {
+    // Who was silent before is no sign of it: others need time to be answered.
+    let is_new = model.now() < drops.since.saturating_add(SILENCE);
+    if is_new || !model.silences().are_lasting() || !model.can("sent") {
         return None;
     }
     let asking = || {
@@ -84,24 +90,31 @@ fn kept_back<'a>(view: &View<'a>, netns: u32, device: u32, drops: &Spell) -> Opt
     let drops_all = requests > 0
         && drops.packets >= requests - requests / MISSED
         && asked <= When::at(drops.last.saturating_add(OVER))
-        && !is_answered(model, netns, device, drops.since.saturating_add(COUNTED));
+        && !is_answered(model, netns, device, drops.since);
     drops_all.then(|| InVain {
         flows: asking().map(|(plight, _)| *plight).collect(),
         requests,
     })
 }
 
-/// Something has left by this device after this time, and was answered. What only arrives says nothing: a peer may be slow to
-/// answer what had left before, or send again what nobody acknowledges.
-fn is_answered(model: &Model, netns: u32, device: u32, after: u64) -> bool {
-    let after = When::at(after);
+/// Some flow whose packets come by this device, or by one below it, has left and was answered since its queue drops. What only
+/// arrives says nothing: a peer may be slow to answer what had left before, or send again what nobody acknowledges.
+fn is_answered(model: &Model, netns: u32, device: u32, drops: u64) -> bool {
+    // At times it is counted as late as this. Until others had time to be answered after that, what is counted sooner says so too.
+    let counted = drops.saturating_add(COUNTED);
+    let is_settled = model.now() >= counted.saturating_add(SECOND);
+    let after = When::at(if is_settled {
+        counted
+    } else {
+        drops.saturating_add(SILENT)
+    });
+    let comes_by = |iif: u32| {
+        let mut above = model.node().standing_on(netns, iif);
+        iif == device || above.any(|one| one.index == device)
+    };
     let mut all = model.flows().iter();
     all.any(|(key, flow)| {
-        key.netns == netns
-            && flow.iif == device
-            && flow.origin == Origin::Local
-            && flow.last_sent > after
-            && flow.last_arrived > after
+        key.netns == netns && flow.last_arrived > after && flow.last_sent > after && comes_by(flow.iif)
     })
 }
 

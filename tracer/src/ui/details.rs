@@ -4,7 +4,7 @@ use super::format::{clean, count, day, moment, plural};
 use super::table::Set;
 use super::view::Showing;
 use super::{episodes, tables, told, words};
-use crate::report::{CapabilityState, Class, Fact, Flow, Relation, Report, Verdict, Where};
+use crate::report::{CapabilityState, Class, Confidence, Fact, Flow, Relation, Report, Verdict, Where};
 
 /// A line of a page, and what it is, so that a screen may set it off.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -185,22 +185,34 @@ fn one(page: &mut Page, verdict: &Verdict, report: &Report, room: Option<usize>)
     }
 }
 
-/// Since when it is so; and how sure it is and where, of one that stands by itself: what follows from another is where that is.
+/// Since when it is so, how sure that is, and where. What follows from another verdict is where that one says, and as sure: but for
+/// what is a weak sign only, or says nothing of packets.
 fn standing(verdict: &Verdict, report: &Report) -> String {
     let since = words::since(verdict, report);
-    if let Some(root) = &verdict.under {
-        return format!("follows from {root}; {since}");
-    }
-    let place = verdict.place.map_or_else(
-        || "says nothing of packets by itself".to_owned(),
-        |place| words::place(place).to_lowercase(),
-    );
-    format!(
-        "{since}; {}: {}; where: {place}",
+    let sure = format!(
+        "{}: {}",
         words::confidence(verdict.confidence),
-        words::confidence_meaning(verdict.confidence),
-    )
+        words::confidence_meaning(verdict.confidence)
+    );
+    let Some(root) = &verdict.under else {
+        let place = verdict.place.map_or_else(
+            || SAYS_NOTHING.to_owned(),
+            |place| words::place(place).to_lowercase(),
+        );
+        return format!("{since}; {sure}; where: {place}");
+    };
+    let weak = (verdict.confidence == Confidence::Weak).then_some(sure);
+    let nothing = verdict.place.is_none().then(|| format!("where: {SAYS_NOTHING}"));
+    [format!("follows from {root}"), since]
+        .into_iter()
+        .chain(weak)
+        .chain(nothing)
+        .collect::<Vec<_>>()
+        .join("; ")
 }
+
+/// Of what has no place.
+const SAYS_NOTHING: &str = "says nothing of packets by itself";
 
 /// The verdict that this one follows from, where both have the same flows: then the one says all that the other would.
 fn same_as_root<'r>(verdict: &Verdict, report: &'r Report) -> Option<&'r str> {

@@ -120,7 +120,7 @@ pub fn lines(report: &Report, showing: Showing, room: usize) -> Vec<Line> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{Class, Destination};
+    use crate::report::{Class, Confidence, Destination};
     use crate::ui::sample;
 
     /// Of this node.
@@ -217,6 +217,16 @@ mod tests {
         // Where the fault is, and how sure that is, the root alone says.
         let standing = format!(
             "follows from {}; since 06:14:07 UTC (4 min 11 s)\n\n",
+            report.verdicts[0].id
+        );
+        assert!(text.contains(&standing), "{text}");
+        // But for what is no more than a sign, or nothing of packets.
+        let follower = report.verdicts.last_mut().unwrap();
+        (follower.confidence, follower.place) = (Confidence::Weak, None);
+        let text = page(&report, 200);
+        let standing = format!(
+            "follows from {}; since 06:14:07 UTC (4 min 11 s); weak: a sign only, it needs a second one; where: says nothing of \
+             packets by itself\n",
             report.verdicts[0].id
         );
         assert!(text.contains(&standing), "{text}");

@@ -1,6 +1,6 @@
 //! The queue of a device drops what is to leave.
 
-use tracer::event::{EntryKey, Origin, Protocol, Seen, Thing};
+use tracer::event::{EntryKey, FlowKey, Protocol, Seen, Thing};
 use tracer::report::{Confidence, Relation, Where};
 
 use crate::hops::by_ip;
@@ -55,50 +55,86 @@ fn a_queue_that_drops_what_is_sent_is_a_weak_sign() {
     }
 }
 
-/// What does not leave is not answered: that is no fault of the path.
-#[test]
-fn a_queue_that_drops_all_that_is_sent() {
-    let told = |packets: u64, silent_first: u32, other: fn(&mut Story)| {
-        let mut story = healthy();
-        story.rounds(silent_first, |story| story.ask(client(40_000)));
-        story.rounds(8, |story| {
+/// This node asks in vain, and meanwhile its queue drops so many packets in each half second. How sure that is after each.
+fn asked_in_vain(story: &mut Story, packets: u64, rounds: u32, other: fn(&mut Story)) -> Vec<Confidence> {
+    let round = |_| {
+        story.rounds(1, |story| {
             story.ask(client(40_000));
             story.add(unsent("QDISC_DROP"), packets);
             other(story);
         });
-        story
+        let report = story.report();
+        let verdict = report.verdicts.iter().find(|verdict| verdict.id == "K06");
+        verdict.map(|verdict| verdict.confidence)
     };
-    let story = told(2, 0, |_| {});
+    (0..rounds).filter_map(round).collect()
+}
+
+/// Somebody else.
+fn another() -> FlowKey {
+    flow(Protocol::Tcp, "10.10.0.2", 40_001, "192.0.2.77", 80)
+}
+
+/// What does not leave is not answered: that is no fault of the path.
+#[test]
+fn a_queue_that_drops_all_that_is_sent() {
+    let mut story = healthy();
+    let sure = asked_in_vain(&mut story, 2, 8, |_| {});
+    assert_eq!(sure, [Confidence::Strong; 5]);
     assert_eq!(story.ids(), ["K06", "D01"]);
     assert_eq!(story.report().place, Where::GuestKernel);
     let verdict = story.verdict("K06");
-    assert_eq!(verdict.confidence, Confidence::Strong);
     let part = "Meanwhile no answer came to 8 requests that this node made. Affected: 1 flow of curl[123]";
     assert!(verdict.explanation.contains(part), "{}", verdict.explanation);
     // Not each request is told as a drop.
-    assert_eq!(told(1, 1, |_| {}).ids(), ["K06", "D01"]);
+    let mut story = healthy();
+    story.rounds(1, |story| story.ask(client(40_000)));
+    asked_in_vain(&mut story, 1, 8, |_| {});
+    assert_eq!(story.ids(), ["K06", "D01"]);
     // It was silent before.
-    let story = told(6, 8, |_| {});
+    let mut story = healthy();
+    story.rounds(8, |story| story.ask(client(40_000)));
+    asked_in_vain(&mut story, 6, 8, |_| {});
     assert_eq!(story.report().place, Where::DataPath);
     assert_eq!(story.verdict("K06").confidence, Confidence::Weak);
-    // Something leaves: somebody else is answered.
-    let story = told(6, 0, |story| {
-        let another = flow(Protocol::Tcp, "10.10.0.2", 40_001, "192.0.2.77", 80);
-        story.exchange(another);
-        story.count(another, |flow| flow.iif = ETH0);
+}
+
+/// Something leaves: it says so at once, and all the time.
+#[test]
+fn a_queue_that_drops_some_of_what_is_sent_beside_a_silent_peer() {
+    for silent_first in [0, 3] {
+        let mut story = healthy();
+        story.rounds(silent_first, |story| {
+            story.ask(client(40_000));
+            story.exchange(another());
+        });
+        let sure = asked_in_vain(&mut story, 6, 8, |story| {
+            story.exchange(another());
+            story.count(another(), |flow| flow.iif = ETH0);
+        });
+        assert!(
+            !sure.is_empty() && !sure.contains(&Confidence::Strong),
+            "{silent_first}: {sure:?}"
+        );
+    }
+}
+
+/// Nothing leaves, and a peer sends again what this node cannot acknowledge; what it had answered before was counted late.
+#[test]
+fn what_only_arrives_is_no_sign_that_something_leaves() {
+    let mut story = healthy();
+    asked_in_vain(&mut story, 2, 2, |story| {
+        story.exchange(another());
+        story.count(another(), |flow| flow.iif = ETH0);
     });
-    assert_eq!(story.verdict("K06").confidence, Confidence::Weak);
-    // Nothing does, and somebody else sends again what this node cannot acknowledge.
-    let story = told(2, 0, |story| {
-        let another = flow(Protocol::Tcp, "10.10.0.2", 40_001, "192.0.2.77", 80);
-        story.count(another, |flow| {
-            flow.iif = ETH0;
-            flow.origin = Origin::Local;
+    asked_in_vain(&mut story, 2, 6, |story| {
+        story.count(another(), |flow| {
             flow.arrived += 1;
             flow.matched += 1;
         });
     });
     assert_eq!(story.verdict("K06").confidence, Confidence::Strong);
+    assert_eq!(story.ids(), ["K06", "D01"]);
 }
 
 #[test]
