@@ -36,8 +36,8 @@ const REPEATS: usize = 2;
 /// Runs `tracer diagnose` for a time such as `6s` on the node of a scenario, without some of its capabilities.
 /// `program` is the lab's binary.
 ///
-/// Where nothing but the books is wrong, and the kernel shows that it kept at least so many packets from all programs
-/// meanwhile, that proves nothing: then it is run again, and says so. See [`unseen`](crate::unseen).
+/// Where nothing but the books is wrong, and the kernel shows that it kept at least so many arrivals and ends of packets from all
+/// programs meanwhile, that proves nothing: then it is run again, and says so. See [`unseen`](crate::unseen).
 pub fn check_scenario(
     scenario: &Scenario,
     program: &Path,
@@ -49,11 +49,10 @@ pub fn check_scenario(
     for capability in without {
         arguments.extend(["--without", capability]);
     }
-    let watch = Watch::share(program)
-        .inspect_err(|error| eprintln!("{}: each run counts: {error:#}", scenario.name))
-        .ok();
-    let unseen = || watch.as_ref().and_then(|watch| watch.unseen().ok());
-    // And how often packets were kept from all programs meanwhile, where that is known.
+    let counts = |error: &anyhow::Error| eprintln!("{}: each run counts: {error:#}", scenario.name);
+    let watch = Watch::share(program).inspect_err(counts).ok();
+    let unseen = || watch.as_ref()?.unseen().inspect_err(counts).ok();
+    // And how many arrivals and ends of packets were kept from all programs meanwhile, where that is known.
     let once = || -> Result<(Checked, u64)> {
         let mut lab = Lab::of(scenario, program)?;
         let before = unseen();
@@ -76,7 +75,7 @@ pub fn check_scenario(
         match &*checked.failures {
             [Failure::Unexplained(over, said)] if *over <= kept => {
                 let name = scenario.name;
-                eprintln!("{name}: {kept} packets were kept from all programs, so run again: {said}");
+                eprintln!("{name}: run again, no program saw {kept} arrivals and ends of packets: {said}");
             }
             _ => return Ok(checked),
         }

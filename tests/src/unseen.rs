@@ -88,9 +88,8 @@ struct Instance {
 impl Instance {
     fn of_process(process: u32, program: &Path) -> Result<Self> {
         static COUNTER: AtomicU32 = AtomicU32::new(0);
-        // Events and programs name processes as the first namespace does.
         ensure!(
-            fs::read_link("/proc/self/ns/pid")? == Path::new(FIRST_NAMESPACE),
+            is_first_namespace(),
             "in a namespace of processes it is not known which are which"
         );
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
@@ -154,6 +153,11 @@ pub fn remove(name: &str) {
     {
         let _ = fs::remove_dir(instance(&tracefs, name));
     }
+}
+
+/// Events and programs name processes as that namespace does.
+pub fn is_first_namespace() -> bool {
+    fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link == Path::new(FIRST_NAMESPACE))
 }
 
 /// The numbers of a process's threads.

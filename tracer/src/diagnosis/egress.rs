@@ -1,6 +1,7 @@
 //! More is to leave than the queue of a device lets out.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use super::sufferers::Sufferer;
 use super::suffering::Suffering;
@@ -24,10 +25,10 @@ pub(super) const QUEUE_FULL: Rule = Rule {
     place: Some(Where::GuestKernel),
     about: About {
         signature: "Ten packets a second or more, for 3 s at least, that were to leave by an uplink which is up are dropped by its \
-                    queueing discipline (QDISC_DROP and the like). A weak sign, for a queue that is full drops as it is meant to; \
-                    unless who is asked by this node falls silent within 2 s of the first drop, at least three packets are \
-                    dropped for four requests, and no flow that comes by this device both leaves and is answered later than 1.5 s \
-                    after that drop.",
+                    queueing discipline (QDISC_DROP and the like). A weak sign, for a queue that is full drops as it is meant to. A \
+                    strong one, however few they are, where whom this node asks falls silent within 2 s of the first drop, at least \
+                    three packets are dropped for four requests, and from 1.5 s after it on no flow of this device's addresses both \
+                    leaves and is answered.",
         meaning: "More is to be sent than the device, or a shaper at it (tbf, htb, fq_codel, netem), lets out. Answers to who \
                   waits for them may be among what is dropped: connections become slow, and datagrams are lost.",
         check: &[
@@ -72,7 +73,7 @@ fn kept_back<'a>(view: &View<'a>, netns: u32, device: u32, drops: &Spell) -> Opt
     let model = view.model;
     // Who was silent before is no sign of it: others need time to be answered.
     let is_new = model.now() < drops.since.saturating_add(SILENCE);
-    if is_new || !model.silences().are_lasting() || !model.can("sent") {
+    if is_new || !model.silences().are_lasting() || !model.can(path::ARRIVALS) || !model.can("sent") {
         return None;
     }
     let asking = || {
@@ -97,8 +98,11 @@ fn kept_back<'a>(view: &View<'a>, netns: u32, device: u32, drops: &Spell) -> Opt
     })
 }
 
-/// Some flow whose packets come by this device, or by one below it, has left and was answered since its queue drops. What only
-/// arrives says nothing: a peer may be slow to answer what had left before, or send again what nobody acknowledges.
+/// Some flow of this device has left and was answered since its queue drops. What only arrives says nothing: a peer may be slow to
+/// answer what had left before, or send again what nobody acknowledges.
+///
+/// A flow is the device's where its packets come by it, or by one below it, as by a port of a bond, for an address of the device or
+/// of one that stands on it: other VLANs come by the same port.
 fn is_answered(model: &Model, netns: u32, device: u32, drops: u64) -> bool {
     // At times it is counted as late as this. Until others had time to be answered after that, what is counted sooner says so too.
     let counted = drops.saturating_add(COUNTED);
@@ -108,13 +112,23 @@ fn is_answered(model: &Model, netns: u32, device: u32, drops: u64) -> bool {
     } else {
         drops.saturating_add(SILENT)
     });
-    let comes_by = |iif: u32| {
-        let mut above = model.node().standing_on(netns, iif);
-        iif == device || above.any(|one| one.index == device)
+    let node = model.node();
+    let is_below = |index: u32| node.standing_on(netns, index).any(|one| one.index == device);
+    let below: BTreeSet<u32> = node
+        .devices_of(netns)
+        .map(|one| one.index)
+        .filter(|index| is_below(*index))
+        .collect();
+    let has = |address: &IpAddr| {
+        let mut own = node.standing_on(netns, device);
+        own.any(|one| one.addresses.contains(address))
     };
     let mut all = model.flows().iter();
     all.any(|(key, flow)| {
-        key.netns == netns && flow.last_arrived > after && flow.last_sent > after && comes_by(flow.iif)
+        key.netns == netns
+            && flow.last_arrived > after
+            && flow.last_sent > after
+            && (flow.iif == device || (below.contains(&flow.iif) && has(&key.local)))
     })
 }
 

@@ -191,7 +191,8 @@ impl Node {
         })
     }
 
-    fn devices_of(&self, netns: u32) -> impl Iterator<Item = &Device> + Clone {
+    /// The devices of a namespace.
+    pub(crate) fn devices_of(&self, netns: u32) -> impl Iterator<Item = &Device> + Clone {
         self.devices
             .range((netns, 0)..=(netns, u32::MAX))
             .map(|(_, device)| device)

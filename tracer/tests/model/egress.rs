@@ -1,6 +1,6 @@
 //! The queue of a device drops what is to leave.
 
-use tracer::event::{EntryKey, FlowKey, Protocol, Seen, Thing};
+use tracer::event::{Body, CapabilityState, Device, EntryKey, FlowKey, Protocol, Seen, Thing};
 use tracer::report::{Confidence, Relation, Where};
 
 use crate::hops::by_ip;
@@ -119,11 +119,12 @@ fn a_queue_that_drops_some_of_what_is_sent_beside_a_silent_peer() {
     }
 }
 
-/// Nothing leaves, and a peer sends again what this node cannot acknowledge; what it had answered before was counted late.
+/// Nothing leaves, and a peer sends again what this node cannot acknowledge; what it had answered before was counted late, as if it
+/// had come after the first drop.
 #[test]
 fn what_only_arrives_is_no_sign_that_something_leaves() {
     let mut story = healthy();
-    asked_in_vain(&mut story, 2, 2, |story| {
+    asked_in_vain(&mut story, 2, 4, |story| {
         story.exchange(another());
         story.count(another(), |flow| flow.iif = ETH0);
     });
@@ -135,6 +136,52 @@ fn what_only_arrives_is_no_sign_that_something_leaves() {
     });
     assert_eq!(story.verdict("K06").confidence, Confidence::Strong);
     assert_eq!(story.ids(), ["K06", "D01"]);
+}
+
+/// Without sight of what leaves or arrives it is not known that nothing is answered.
+#[test]
+fn who_does_not_see_what_leaves_or_arrives_has_a_weak_sign() {
+    for capability in ["sent", "arrivals"] {
+        let mut story = healthy();
+        story.capability(capability, CapabilityState::Unavailable);
+        let sure = asked_in_vain(&mut story, 6, 8, |_| {});
+        assert!(!sure.contains(&Confidence::Strong), "{capability}: {sure:?}");
+    }
+}
+
+/// The queue of a bond drops, and packets come by its port; that of one VLAN of two, both of which come by the same port.
+#[test]
+fn flows_of_a_device_are_those_for_its_addresses() {
+    const UPPER: u32 = 17;
+    let upper = |story: &mut Story, address: &str| {
+        story.say(Body::Device(Device {
+            netns: NETNS,
+            index: UPPER,
+            name: "upper".to_owned(),
+            uplink: false,
+            addresses: vec![address.parse().unwrap()],
+            over: vec![ETH0],
+            assumed: false,
+            peer: None,
+        }));
+    };
+    for (address, sure) in [("10.10.0.2", Confidence::Weak), ("10.11.0.2", Confidence::Strong)] {
+        let mut story = healthy();
+        upper(&mut story, address);
+        for _ in 0..8 {
+            story.rounds(1, |story| {
+                story.ask(client(40_000));
+                let unsent = EntryKey {
+                    device: UPPER,
+                    ..unsent("QDISC_DROP")
+                };
+                story.add(unsent, 6);
+                story.exchange(another());
+                story.count(another(), |flow| flow.iif = ETH0);
+            });
+        }
+        assert_eq!(story.verdict("K06").confidence, sure, "{address}");
+    }
 }
 
 #[test]
