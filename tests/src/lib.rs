@@ -29,6 +29,7 @@ pub mod scenario;
 pub mod signals;
 pub mod suspend;
 pub mod terminal;
+pub mod tracefs;
 pub mod tracer;
 pub mod traffic;
 pub mod unseen;

@@ -5,8 +5,6 @@
 //! (docs/architecture.md has what was measured). On other machines both count the same.
 
 use std::fs;
-use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -15,6 +13,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::bpf::Counter;
 use crate::keeper::Keeper;
+use crate::tracefs::Tracefs;
 
 /// The process on top of which no program may run.
 const SUPERVISOR: u32 = 1;
@@ -54,22 +53,38 @@ impl Watch {
         if let Some(watch) = shared.upgrade() {
             return Ok(watch);
         }
-        let names = EVENTS.map(|(_, name)| name);
-        let watch = Arc::new(Self {
-            programs: Counter::start(SUPERVISOR, &names)?,
-            events: Instance::of_process(SUPERVISOR, program)?,
-        });
+        let watch = Arc::new(Self::of_process(SUPERVISOR, program)?);
         *shared = Arc::downgrade(&watch);
         Ok(watch)
     }
 
-    /// How often packets arrived or ended, of all namespaces, of which no program was told since it was made.
+    /// One of what happens on top of this process.
+    ///
+    /// # Errors
+    /// As of [`Self::share`].
+    pub fn of_process(process: u32, program: &Path) -> Result<Self> {
+        let names = EVENTS.map(|(_, name)| name);
+        Ok(Self {
+            programs: Counter::start(process, &names)?,
+            events: Instance::of_process(process, program)?,
+        })
+    }
+
+    /// How often packets arrived or ended, of all namespaces, by the kernel's own account since it was made.
     ///
     /// # Errors
     /// Where what was counted cannot be read, or may be another process's.
+    pub fn told(&self) -> Result<u64> {
+        self.events.count()
+    }
+
+    /// Of how many of those no program was told.
+    ///
+    /// # Errors
+    /// As of [`Self::told`].
     pub fn unseen(&self) -> Result<u64> {
         // The events first: one in between is rather left out.
-        let events = self.events.count()?;
+        let events = self.told()?;
         Ok(events.saturating_sub(self.programs.read()?))
     }
 }
@@ -81,7 +96,7 @@ struct Instance {
     process: u32,
     /// Those that there were when it was made. What happens on top of later ones is left out.
     threads: Vec<String>,
-    _tracefs: OwnedFd,
+    _tracefs: Tracefs,
     _keeper: Keeper,
 }
 
@@ -95,7 +110,7 @@ impl Instance {
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
         let name = format!("tl-{}-{number}{SUFFIX}", std::process::id());
         let keeper = Keeper::start(program, std::slice::from_ref(&name))?;
-        let tracefs = tracefs().context("cannot mount tracefs")?;
+        let tracefs = Tracefs::mount()?;
         let folder = instance(&tracefs, &name);
         fs::create_dir(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let instance = Self {
@@ -149,7 +164,7 @@ impl Drop for Instance {
 /// Removes the instance of that name, where it is one's.
 pub fn remove(name: &str) {
     if name.ends_with(SUFFIX)
-        && let Ok(tracefs) = tracefs()
+        && let Ok(tracefs) = Tracefs::mount()
     {
         let _ = fs::remove_dir(instance(&tracefs, name));
     }
@@ -169,8 +184,8 @@ fn threads(process: u32) -> Result<Vec<String>> {
         .collect()
 }
 
-fn instance(tracefs: &OwnedFd, name: &str) -> PathBuf {
-    PathBuf::from(format!("/proc/self/fd/{}/instances/{name}", tracefs.as_raw_fd()))
+fn instance(tracefs: &Tracefs, name: &str) -> PathBuf {
+    tracefs.path("instances").join(name)
 }
 
 /// The events in what a CPU's `stats` says: a line each of `entries: 12` and `overrun: 3`.
@@ -180,38 +195,6 @@ fn told(stats: &str) -> u64 {
         .filter(|(name, _)| ["entries", "overrun"].contains(name))
         .filter_map(|(_, number)| number.trim().parse::<u64>().ok())
         .sum()
-}
-
-/// A mount of tracefs that no other process sees. Not every machine has one where it belongs.
-fn tracefs() -> io::Result<OwnedFd> {
-    // include/uapi/linux/mount.h
-    const FSOPEN_CLOEXEC: libc::c_uint = 1;
-    const FSCONFIG_CMD_CREATE: libc::c_uint = 6;
-    const FSMOUNT_CLOEXEC: libc::c_uint = 1;
-    let descriptor = |result: libc::c_long| match i32::try_from(result) {
-        // SAFETY: the descriptor is new and nobody else's.
-        Ok(descriptor) if descriptor >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(descriptor) }),
-        _ => Err(io::Error::last_os_error()),
-    };
-    // SAFETY: the pointer is to a string that ends in NUL and lives through the call.
-    let context =
-        descriptor(unsafe { libc::syscall(libc::SYS_fsopen, c"tracefs".as_ptr(), FSOPEN_CLOEXEC) })?;
-    // SAFETY: the command takes neither key nor value.
-    let created = unsafe {
-        libc::syscall(
-            libc::SYS_fsconfig,
-            context.as_raw_fd(),
-            FSCONFIG_CMD_CREATE,
-            std::ptr::null::<libc::c_char>(),
-            std::ptr::null::<libc::c_char>(),
-            0,
-        )
-    };
-    if created != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: it takes numbers only.
-    descriptor(unsafe { libc::syscall(libc::SYS_fsmount, context.as_raw_fd(), FSMOUNT_CLOEXEC, 0) })
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use crate::tracefs::Tracefs;
 use crate::{cgroup, conntrack, suspend};
 
 /// Something that not every machine has.
@@ -109,24 +110,13 @@ fn has_symbol(name: &str) -> bool {
 }
 
 /// Why a tracepoint does not tell a field; `None` where it does. Its format has a line for each:
-/// `field:void * location; offset:16; size:8; signed:0;`. Not every machine has tracefs mounted: then it is, in a mount
-/// namespace of its own, which ends with the command. Where it is, it cannot be mounted there once more.
+/// `field:void * location; offset:16; size:8; signed:0;`.
 fn untold(tracepoint: &str, field: &str) -> Option<String> {
-    const TRACEFS: &str = "/sys/kernel/tracing";
-    let file = format!("{TRACEFS}/events/{tracepoint}/format");
-    let mount = format!("[ -e {TRACEFS}/events ] || mount -t tracefs tracefs {TRACEFS}");
-    // By the shell itself, which is all that a virtual machine has.
-    let script = format!("{mount} && while read -r line; do echo \"$line\"; done <{file}");
-    let read = Command::new("unshare")
-        .args(["--mount", "sh", "-c", &script])
-        .output();
+    let file = format!("events/{tracepoint}/format");
+    let read = Tracefs::mount().and_then(|tracefs| Ok(std::fs::read_to_string(tracefs.path(&file))?));
     let format = match read {
-        Ok(read) if read.status.success() => String::from_utf8_lossy(&read.stdout).into_owned(),
-        Ok(read) => {
-            let why = String::from_utf8_lossy(&read.stderr);
-            return Some(format!("{file}: cannot be read: {}", why.trim()));
-        }
-        Err(error) => return Some(format!("unshare: {error}")),
+        Ok(format) => format,
+        Err(error) => return Some(format!("{file} of tracefs: cannot be read: {error:#}")),
     };
     let tells = format
         .lines()
